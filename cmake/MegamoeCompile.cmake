@@ -1,0 +1,23 @@
+# How every target of this project is compiled.
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
+
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+
+set(MEGAMOE_SANITIZE "" CACHE STRING "Value for -fsanitize=, for example address,undefined")
+
+# The numeric contract (docs/numerics.md) fixes every rounding: no contraction of a*b+c that the source does not
+# write as fma, no fast-math anywhere.
+function(megamoe_compile_options target)
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -ffp-contract=off)
+  if(MEGAMOE_SANITIZE)
+    target_compile_options(${target} PRIVATE -fsanitize=${MEGAMOE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    target_link_options(${target} PRIVATE -fsanitize=${MEGAMOE_SANITIZE})
+  endif()
+endfunction()
