@@ -10,6 +10,15 @@ if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
 endif()
 
+include(GNUInstallDirs)
+
+# A compiler cache makes switching between branches and presets cheap; nobody needs to have one.
+find_program(MEGAMOE_CCACHE ccache)
+mark_as_advanced(MEGAMOE_CCACHE)
+if(MEGAMOE_CCACHE AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${MEGAMOE_CCACHE}")
+endif()
+
 set(MEGAMOE_SANITIZE "" CACHE STRING "Value for -fsanitize=, for example address,undefined")
 
 # The numeric contract (docs/numerics.md) fixes every rounding: no contraction of a*b+c that the source does not
