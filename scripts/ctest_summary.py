@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Turns ctest's JUnit files into one line: "N passed, N failed, N skipped", after the reasons of the skips.
 
-usage: ctest_summary.py [--extra-failures N] FILE...
+usage: ctest_summary.py [--extra-failures N] [FILE...]
 """
 
 import argparse
@@ -26,7 +26,7 @@ def skip_reason(case):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--extra-failures", type=int, default=0, help="checks outside ctest that failed")
-    parser.add_argument("files", nargs="+", metavar="FILE")
+    parser.add_argument("files", nargs="*", metavar="FILE")
     args = parser.parse_args()
 
     passed = 0

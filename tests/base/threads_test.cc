@@ -1,0 +1,64 @@
+#include "base/threads.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <vector>
+
+#include "megamoe/error.h"
+
+namespace megamoe {
+namespace {
+
+// Plain memory on purpose: under ThreadSanitizer this fails if a loop does not order what is before and after it.
+TEST(threads, loops_see_what_earlier_loops_wrote) {
+  for (const int count : {1, 2, 4}) {
+    const Threads threads(count);
+    std::vector<std::int64_t> first(10000), second(first.size());
+    const auto size = static_cast<std::int64_t>(first.size());
+    for (int round = 0; round < 20; ++round) {
+      threads.each(size, [&](std::int64_t i, int) { first[static_cast<std::size_t>(i)] = i * round; });
+      threads.each(size, [&](std::int64_t i, int) {
+        second[static_cast<std::size_t>(i)] = first[static_cast<std::size_t>(size - 1 - i)];
+      });
+      for (std::int64_t i = 0; i < size; ++i) ASSERT_EQ(second[static_cast<std::size_t>(i)], (size - 1 - i) * round);
+    }
+  }
+}
+
+TEST(threads, each_step_runs_once) {
+  const Threads threads(4);
+  std::vector<std::atomic<int>> calls(1000);
+  threads.each(1000, [&](std::int64_t i, int) { ++calls[static_cast<std::size_t>(i)]; });
+  for (const auto& call : calls) EXPECT_EQ(call, 1);
+  threads.each(0, [](std::int64_t, int) { FAIL() << "a loop of no steps ran one"; });
+}
+
+TEST(threads, workers_are_below_the_count_and_never_shared) {
+  const Threads threads(3);
+  std::vector<std::atomic<int>> busy(3);
+  threads.each(2000, [&](std::int64_t, int worker) {
+    ASSERT_GE(worker, 0);
+    ASSERT_LT(worker, 3);
+    EXPECT_EQ(busy[static_cast<std::size_t>(worker)].fetch_add(1), 0);
+    busy[static_cast<std::size_t>(worker)].fetch_sub(1);
+  });
+}
+
+TEST(threads, exception_of_a_step_comes_back) {
+  const Threads threads(2);
+  EXPECT_THROW(threads.each(100,
+                            [](std::int64_t i, int) {
+                              if (i == 50) throw Error(Code::kInternal, "step 50");
+                            }),
+               Error);
+}
+
+TEST(threads, counts) {
+  EXPECT_EQ(Threads(3).count(), 3);
+  EXPECT_GE(Threads().count(), 1);
+  EXPECT_THROW(Threads(-1), Error);
+}
+
+}  // namespace
+}  // namespace megamoe
