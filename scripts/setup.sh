@@ -59,7 +59,7 @@ install_groups() {
   mapfile -t absent < <(missing_of ${wished[@]+"${wished[@]}"})
   if [[ ${#missing[@]} -eq 0 && -z "$(available_of ${absent[@]+"${absent[@]}"})" ]]; then return; fi
 
-  say "installing ${missing[*]} ${absent[*]}"
+  say "missing: ${missing[*]}${absent[*]:+ (and, if this distribution has it: ${absent[*]})}"
   apt_get update
   # Only after the update is it known whether the distribution has what is only wished for.
   mapfile -t -O "${#missing[@]}" missing < <(available_of ${absent[@]+"${absent[@]}"})
