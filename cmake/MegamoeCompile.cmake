@@ -24,7 +24,7 @@ set(MEGAMOE_SANITIZE "" CACHE STRING "Value for -fsanitize=, for example address
 # The numeric contract (docs/numerics.md) fixes every rounding: no contraction of a*b+c that the source does not
 # write as fma, no fast-math anywhere.
 function(megamoe_compile_options target)
-  target_compile_options(${target} PRIVATE -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -ffp-contract=off)
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wno-missing-field-initializers -ffp-contract=off)
   if(MEGAMOE_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=${MEGAMOE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
     target_link_options(${target} PRIVATE -fsanitize=${MEGAMOE_SANITIZE})

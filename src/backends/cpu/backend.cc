@@ -1,0 +1,38 @@
+#include "backends/cpu/cpu.h"
+#include "backends/cpu/pack.h"
+#include "backends/cpu/plan.h"
+
+namespace megamoe {
+namespace {
+
+class CpuBackend : public Backend {
+ public:
+  std::string_view name() const noexcept override { return "cpu"; }
+
+  std::string refusal(const Problem& problem) const override {
+    if (problem.weights == WeightFormat::kBf16 && problem.activations != ActivationFormat::kBf16)
+      return "bf16 weights take bf16 activations here, asked " + std::string(megamoe::name(problem.activations));
+    if (problem.activations == ActivationFormat::kNvfp4 && problem.activation_scale == ActivationScale::kStatic)
+      return "nvfp4 activations take a global scale per token here, asked the checkpoint's static ones";
+    return {};
+  }
+
+  std::shared_ptr<const PreparedWeights> prepare(const Problem& problem, const ExpertSource& source,
+                                                 int threads) const override {
+    return std::make_shared<cpu::CpuWeights>(problem, source, threads);
+  }
+
+  std::unique_ptr<PlanImpl> plan(std::shared_ptr<const PreparedWeights> weights,
+                                 const PlanOptions& options) const override {
+    return std::make_unique<cpu::CpuPlan>(std::static_pointer_cast<const cpu::CpuWeights>(weights), options);
+  }
+};
+
+}  // namespace
+
+const Backend& cpu_backend() {
+  static const CpuBackend backend;
+  return backend;
+}
+
+}  // namespace megamoe

@@ -1,0 +1,87 @@
+// The kernels in plain loops, for instruction sets without a vector form (Highway's scalar target; scalable vectors,
+// which can not be kept in arrays). Slow, and the readable statement of what the vector kernels compute.
+#pragma once
+
+#include <cmath>
+#include <cstring>
+
+#include "backends/cpu/kernels.h"
+#include "backends/cpu/packed_layout.h"
+#include "megamoe/formats/bf16.h"
+#include "moe/activation_math.h"
+
+namespace megamoe::cpu::plain {
+
+// The doubled code of a weight: 0, +-1, +-2, +-3, +-4, +-6, +-8, +-12.
+inline int doubled_code(const std::byte* panel, std::int64_t lane, std::int64_t k) {
+  constexpr int kDoubled[8] = {0, 1, 2, 3, 4, 6, 8, 12};
+  const NibbleAt at = code_at(lane, k);
+  const int code = std::to_integer<int>(panel[at.byte]) >> at.shift & 15;
+  return (code & 8) != 0 ? -kDoubled[code & 7] : kDoubled[code & 7];
+}
+
+inline float half_scale(const std::byte* panel, std::int64_t lane, std::int64_t k) {
+  return 0.5f * ue5m3_to_float(std::to_integer<std::uint8_t>(panel[scale_byte(lane, k)]));
+}
+
+// The integer sum of one block of 16.
+inline float block_products(const std::byte* panel, std::int64_t lane, std::int64_t k, const std::int8_t* q) {
+  int sum = 0;
+  for (std::int64_t i = k; i < k + 16; ++i) sum += doubled_code(panel, lane, i) * q[i];
+  return static_cast<float>(sum);
+}
+
+inline float lane_nvfp4_int8(const std::byte* panel, std::int64_t lane, std::int64_t k, const ActivationRow& row) {
+  float total = 0.0f;
+  for (std::int64_t tile = 0; tile < tiles_of(k); ++tile) {
+    float sum = 0.0f;
+    for (std::int64_t i = tile * kTileK; i < (tile + 1) * kTileK; i += 16)
+      sum = std::fma(block_products(panel, lane, i, row.q), half_scale(panel, lane, i), sum);
+    total = std::fma(sum, row.scale[tile], total);
+  }
+  return total;
+}
+
+inline float lane_nvfp4_nvfp4(const std::byte* panel, std::int64_t lane, std::int64_t k, const ActivationRow& row) {
+  float total = 0.0f;
+  for (std::int64_t i = 0; i < tiles_of(k) * kTileK; i += 16)
+    total = std::fma(block_products(panel, lane, i, row.q), half_scale(panel, lane, i) * row.scale[i / 16], total);
+  return total;
+}
+
+inline float lane_nvfp4_bf16(const std::byte* panel, std::int64_t lane, std::int64_t k, const ActivationRow& row) {
+  float total = 0.0f;
+  for (std::int64_t block = 0; block < k; block += 16) {
+    float sum = 0.0f;
+    for (std::int64_t i = block; i < block + 16; ++i)
+      sum = std::fma(static_cast<float>(doubled_code(panel, lane, i)), row.wide[i], sum);
+    total = std::fma(sum, half_scale(panel, lane, block), total);
+  }
+  return total;
+}
+
+inline float lane_bf16_bf16(const std::byte* panel, std::int64_t lane, std::int64_t k, const ActivationRow& row) {
+  float total = 0.0f;
+  for (std::int64_t i = 0; i < k; ++i) {
+    std::uint16_t bits;
+    std::memcpy(&bits, panel + 2 * bf16_at(lane, i), sizeof(bits));
+    total = std::fma(bf16_to_float(bits), row.wide[i], total);
+  }
+  return total;
+}
+
+template <auto Lane>
+void dot(const std::byte* panel, std::int64_t k, const ActivationRow* activations, std::int64_t rows, float* out) {
+  for (std::int64_t r = 0; r < rows; ++r)
+    for (std::int64_t lane = 0; lane < kLanes; ++lane) out[r * kLanes + lane] = Lane(panel, lane, k, activations[r]);
+}
+
+inline void activate(const Activation& activation, const float* gate, const float* up, std::int64_t count, float* out) {
+  for (std::int64_t i = 0; i < count; ++i) out[i] = megamoe::activate(activation, gate[i], up[i]);
+}
+
+inline void axpy(float weight, const float* y, std::int64_t count, float* sum) {
+  for (std::int64_t i = 0; i < count; ++i) sum[i] = std::fma(weight, y[i], sum[i]);
+}
+
+}  // namespace megamoe::cpu::plain

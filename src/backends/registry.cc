@@ -1,0 +1,45 @@
+// The backends, in order of preference. To add one: its folder, and its line here.
+
+#include "backends/reference/reference.h"
+#include "moe/backend.h"
+
+#if MEGAMOE_HAVE_CPU_BACKEND
+#include "backends/cpu/cpu.h"
+#endif
+
+namespace megamoe {
+namespace {
+
+#if !MEGAMOE_HAVE_CPU_BACKEND
+// Stands in the list for a backend that this build left out, so that users still learn why.
+class AbsentBackend : public Backend {
+ public:
+  AbsentBackend(std::string_view name, std::string_view reason) : name_(name), reason_(reason) {}
+  std::string_view name() const noexcept override { return name_; }
+  std::string refusal(const Problem&) const override { return std::string(reason_); }
+  std::shared_ptr<const PreparedWeights> prepare(const Problem&, const ExpertSource&, int) const override {
+    return nullptr;
+  }
+  std::unique_ptr<PlanImpl> plan(std::shared_ptr<const PreparedWeights>, const PlanOptions&) const override {
+    return nullptr;
+  }
+
+ private:
+  std::string_view name_;
+  std::string_view reason_;
+};
+
+const Backend& cpu_backend() {
+  static const AbsentBackend backend("cpu", MEGAMOE_CPU_BACKEND_ABSENT);
+  return backend;
+}
+#endif
+
+}  // namespace
+
+std::span<const Backend* const> backends() {
+  static const Backend* const list[] = {&cpu_backend(), &reference_backend()};
+  return list;
+}
+
+}  // namespace megamoe
