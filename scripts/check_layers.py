@@ -24,6 +24,7 @@ PUBLIC = {
     "quant": "quant",
     "routing": "routing",
     "moe": "moe",
+    "moe_block": "checkpoint",  # a layer as a checkpoint has it, router and shared experts included
     "backend": "moe",
     "backends": "moe",
     "checkpoint": "checkpoint",
