@@ -19,7 +19,9 @@ def skip_reason(case):
     gtest = GTEST_REASON.search(output)
     if gtest and gtest.group(1).strip():
         return " ".join(gtest.group(1).split())
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    lines = [line.strip() for line in output.splitlines() if line.strip() and not line.startswith("[")]
+    if ": Skipped" in output:
+        return "no reason given"
     return lines[-1] if lines else "no reason given"
 
 
