@@ -5,6 +5,7 @@
 
 #include "base/threads.h"
 #include "megamoe/error.h"
+#include "moe/check_expert.h"
 
 namespace megamoe::cpu {
 namespace {
@@ -47,44 +48,27 @@ void pack_row(const MatrixView& matrix, std::int64_t row, std::int64_t lane, std
     pack_bf16_row(matrix, row, lane, panel);
 }
 
-void check_matrix(std::string_view name, const MatrixView& matrix, WeightFormat format, std::int64_t rows,
-                  std::int64_t cols) {
-  if (matrix.format != format || matrix.rows != rows || matrix.cols != cols)
-    throw Error(Code::kInvalidArgument, name, ": expected [", rows, ", ", cols, "] ", megamoe::name(format),
-                ", the source gave [", matrix.rows, ", ", matrix.cols, "] ", megamoe::name(matrix.format));
-}
-
-void copy_bias(std::string_view name, std::span<const float> bias, std::vector<float>& all, std::int64_t expert,
-               std::int64_t width) {
-  if (all.empty()) return;
-  if (static_cast<std::int64_t>(bias.size()) != width)
-    throw Error(Code::kInvalidArgument, name, ": expected [", width, "] f32, the source gave ", bias.size());
-  std::copy(bias.begin(), bias.end(), all.begin() + expert * width);
+void copy_bias(std::span<const float> bias, std::vector<float>& all, std::int64_t expert) {
+  std::copy(bias.begin(), bias.end(), all.begin() + expert * static_cast<std::int64_t>(bias.size()));
 }
 
 void pack_expert(const ExpertView& view, std::int64_t expert, ExpertBank& bank) {
-  check_matrix("gate", view.gate, bank.weights, bank.inter, bank.hidden);
-  check_matrix("up", view.up, bank.weights, bank.inter, bank.hidden);
-  check_matrix("down", view.down, bank.weights, bank.hidden, bank.inter);
-  const auto panel_at = [&](const std::byte* panel) {
-    return bank.memory.bytes().data() + (panel - bank.memory.bytes().data());
-  };
   for (std::int64_t row = 0; row < bank.inter; ++row) {
-    std::byte* panel = panel_at(bank.gate_up_panel(expert, row / kPairLanes));
+    std::byte* panel = bank.gate_up_panel(expert, row / kPairLanes);
     pack_row(view.gate, row, row % kPairLanes, panel);
     pack_row(view.up, row, kPairLanes + row % kPairLanes, panel);
   }
   for (std::int64_t row = 0; row < bank.hidden; ++row)
-    pack_row(view.down, row, row % kLanes, panel_at(bank.down_panel(expert, row / kLanes)));
+    pack_row(view.down, row, row % kLanes, bank.down_panel(expert, row / kLanes));
 
   const auto e = static_cast<std::size_t>(expert);
   const bool scaled = bank.weights == WeightFormat::kNvfp4;
   bank.gate_scale[e] = scaled ? view.gate.global_scale : 1.0f;
   bank.up_scale[e] = scaled ? view.up.global_scale : 1.0f;
   bank.down_scale[e] = scaled ? view.down.global_scale : 1.0f;
-  copy_bias("gate_bias", view.gate_bias, bank.gate_bias, expert, bank.inter);
-  copy_bias("up_bias", view.up_bias, bank.up_bias, expert, bank.inter);
-  copy_bias("down_bias", view.down_bias, bank.down_bias, expert, bank.hidden);
+  copy_bias(view.gate_bias, bank.gate_bias, expert);
+  copy_bias(view.up_bias, bank.up_bias, expert);
+  copy_bias(view.down_bias, bank.down_bias, expert);
 }
 
 ExpertBank empty_bank(const Problem& problem, std::int64_t inter, std::int64_t experts, WeightFormat weights,
@@ -113,16 +97,16 @@ CpuWeights::CpuWeights(const Problem& problem, const ExpertSource& source, int t
   const Threads pool(threads);
   std::vector<ExpertScratch> scratch(static_cast<std::size_t>(pool.count()));
   pool.each(problem.experts, [&](std::int64_t expert, int worker) {
-    pack_expert(source.expert(expert, scratch[static_cast<std::size_t>(worker)]), expert, routed_);
+    const ExpertView view = source.expert(expert, scratch[static_cast<std::size_t>(worker)]);
+    check_expert(problem, expert, view);
+    pack_expert(view, expert, routed_);
   });
   if (problem.shared.inter == 0) return;
   shared_ = empty_bank(problem, problem.shared.inter, 1, problem.shared.weights, shared_activations(problem), false);
-  pack_expert(source.shared_expert(scratch.front()), 0, shared_);
-  if (!problem.shared.gated) return;
+  const ExpertView view = source.shared_expert(scratch.front());
   const std::span<const float> gate = source.shared_gate();
-  if (static_cast<std::int64_t>(gate.size()) != problem.hidden)
-    throw Error(Code::kInvalidArgument, "shared gate: expected [", problem.hidden, "] f32, the source gave ",
-                gate.size());
+  check_shared_expert(problem, view, gate);
+  pack_expert(view, 0, shared_);
   shared_gate_.assign(gate.begin(), gate.end());
 }
 

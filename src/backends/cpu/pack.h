@@ -31,18 +31,18 @@ struct ExpertBank {
   std::int64_t expert_bytes() const {
     return gate_up_groups() * gate_up_panel_bytes() + down_groups() * down_panel_bytes();
   }
-  const std::byte* gate_up_panel(std::int64_t expert, std::int64_t group) const {
+  std::byte* gate_up_panel(std::int64_t expert, std::int64_t group) const {
     return memory.bytes().data() + expert * expert_bytes() + group * gate_up_panel_bytes();
   }
-  const std::byte* down_panel(std::int64_t expert, std::int64_t group) const {
+  std::byte* down_panel(std::int64_t expert, std::int64_t group) const {
     return gate_up_panel(expert, gate_up_groups()) + group * down_panel_bytes();
   }
 };
 
 class CpuWeights : public PreparedWeights {
  public:
-  // Packs experts in parallel; each thread holds at most one expert's conversion memory. Throws kInvalidArgument for a
-  // weight whose block scale is negative or NaN, or whose shape is not the problem's.
+  // Packs experts in parallel; each thread holds at most one expert's conversion memory. Throws kInvalidArgument for
+  // what check_expert refuses, and for a block scale that is negative or NaN.
   CpuWeights(const Problem& problem, const ExpertSource& source, int threads);
 
   std::string_view backend() const noexcept override { return "cpu"; }
