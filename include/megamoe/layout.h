@@ -39,7 +39,7 @@ void swizzle_grouped_scales(std::span<const std::uint8_t> linear, std::span<cons
 void unswizzle_grouped_scales(std::span<const std::uint8_t> swizzled, std::span<const std::int64_t> row_begin,
                               std::int64_t cols, std::span<std::uint8_t> linear);
 
-// Weight side of a grouped GEMM. linear [experts, rows, cols]; swizzled [experts, pad_to(rows, 128) * round_up(cols,
+// Weight side of a grouped GEMM. linear [experts, rows, cols]; swizzled [experts, pad_to(rows, 128) * pad_to(cols,
 // 4)].
 void swizzle_stacked_scales(std::span<const std::uint8_t> linear, std::int64_t experts, std::int64_t rows,
                             std::int64_t cols, std::span<std::uint8_t> swizzled);

@@ -11,11 +11,12 @@ constexpr float kSearchTo = 1.65f;
 
 float squared_error(const float* x, std::uint8_t sf, float global_scale) {
   const float scale = sf == 0 ? 1.0f : e4m3_to_float(sf);
+  const float keep = sf == 0 ? 0.0f : 1.0f;
   const float step = scale * global_scale;
   float error2[kNvfp4Block];
   for (int i = 0; i < kNvfp4Block; ++i) {
-    const float q = x[i] / step;
-    const float difference = q - (sf == 0 ? 0.0f : e2m1_to_float(e2m1_from_float(q)));
+    const float q = float_abs(x[i] / step);
+    const float difference = q - keep * e2m1_rounded_magnitude(q);
     error2[i] = difference * difference;
   }
   float sum = 0.0f;

@@ -2,7 +2,7 @@
 //
 // The error of a block under a scale sf, in units of the global scale g squared, in fp32 and in this order:
 //   q[i]  = x[i] / (float(sf) * g)
-//   sum  += (q[i] - value of E2M1(q[i]))^2         i = 0 .. 15
+//   sum  += (|q[i]| - |value of E2M1(q[i])|)^2     i = 0 .. 15
 //   error = (float(sf) * float(sf)) * sum
 // so that it neither underflows nor overflows with the magnitude of the data. sf = 0 (all codes 0) counts as the scale
 // 1 with codes 0: error = sum of (x[i] / g)^2.

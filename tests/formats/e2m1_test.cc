@@ -65,6 +65,7 @@ TEST(e2m1, nearest_for_every_float_of_a_fine_grid) {
     const float a = static_cast<float>(i) / 4096.0f;
     ASSERT_EQ(e2m1_from_float(a), nearest_magnitude(a)) << a;
     ASSERT_EQ(e2m1_from_float(-a), nearest_magnitude(a) + 8) << a;
+    ASSERT_EQ(e2m1_rounded_magnitude(-a), kMagnitudes[static_cast<std::size_t>(nearest_magnitude(a))]) << a;
   }
 }
 

@@ -21,4 +21,13 @@ MEGAMOE_HD constexpr float float_abs(float value) { return float_from_bits(float
 
 MEGAMOE_HD constexpr bool float_is_nan(float value) { return (float_bits(value) & ~kFloatSignBit) > kFloatInfBits; }
 
+// Minimum and maximum of non-negative integers by arithmetic. Of comparisons some compilers (GCC 12) make branches, and
+// then no vector code of the loop around them.
+MEGAMOE_HD constexpr std::int32_t branchless_min(std::int32_t a, std::int32_t b) {
+  return a + ((b - a) & ((b - a) >> 31));
+}
+MEGAMOE_HD constexpr std::int32_t branchless_max(std::int32_t a, std::int32_t b) {
+  return a + ((b - a) & ~((b - a) >> 31));
+}
+
 }  // namespace megamoe
