@@ -1,0 +1,50 @@
+// A token's output does not depend on who else is in the batch: bit for bit, on every backend.
+//
+// That is a promise of its own (engines batch as they like), and it makes every number of tokens cheap to test: the
+// oracle judges the largest batch, and every smaller one must repeat its bits.
+#include <gtest/gtest.h>
+
+#include "support/each_backend.h"
+#include "support/two_stages.h"
+
+namespace megamoe::test {
+namespace {
+
+constexpr std::int64_t kMost = 260;
+
+class batch : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(batch, every_token_count_from_0_to_260_repeats_the_bits_of_the_largest) {
+  const Case whole = make_case(parse_test_problem(std::string("t=260 ") + GetParam()));
+  const TwoStages stages(whole);
+  for_each_backend(whole.test.problem, [&](std::string_view backend) {
+    const Layer layer(whole, backend, kMost);
+    const Run all = layer.run(whole, {.intermediate = true});
+    stages.check(all, backend);
+    for (std::int64_t tokens = 0; tokens < kMost; ++tokens) {
+      const Run some = layer.run(first_tokens(whole, tokens));
+      ASSERT_TRUE(std::equal(some.bf16.begin(), some.bf16.end(), all.bf16.begin())) << tokens << " tokens";
+    }
+  });
+}
+
+TEST_P(batch, a_token_alone_has_the_bits_of_the_token_in_a_batch) {
+  const Case whole = make_case(parse_test_problem(std::string("t=40 ") + GetParam()));
+  const auto width = static_cast<std::ptrdiff_t>(whole.test.problem.hidden);
+  for_each_backend(whole.test.problem, [&](std::string_view backend) {
+    const Run all = run_case(whole, backend, {.f32 = true});
+    const Layer alone(whole, backend, 1);
+    for (std::int64_t t = 0; t < whole.test.tokens; ++t) {
+      const Run one = alone.run(one_token(whole, t), {.f32 = true});
+      ASSERT_TRUE(std::equal(one.f32.begin(), one.f32.end(), all.f32.begin() + t * width)) << "token " << t;
+    }
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(formats, batch,
+                         ::testing::Values("h=48 i=32 e=2 k=1 w=nvfp4 a=bf16", "h=48 i=32 e=2 k=1 w=nvfp4 a=nvfp4",
+                                           "h=48 i=32 e=2 k=1 w=nvfp4 a=int8", "h=48 i=32 e=2 k=1 w=bf16 a=bf16",
+                                           "h=80 i=16 e=3 k=2 w=nvfp4 a=int8 shared=32:nvfp4:gated"));
+
+}  // namespace
+}  // namespace megamoe::test

@@ -1,0 +1,112 @@
+// What the layer does not take, and how it says so.
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "megamoe/error.h"
+#include "support/each_backend.h"
+#include "support/two_stages.h"
+
+namespace megamoe::test {
+namespace {
+
+// EXPECT_THROW that also looks at the code and at the sentence.
+void expect_error(Code code, std::string_view sentence, const std::function<void()>& action) {
+  try {
+    action();
+    ADD_FAILURE() << "nothing thrown, expected: " << sentence;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), code);
+    EXPECT_EQ(std::string_view(error.what()), sentence);
+  }
+}
+
+TEST(refusal, sizes_that_are_no_multiple_of_16) {
+  for (const auto& [text, sentence] : {
+           std::pair{"h=40 i=32 e=2 k=1", "hidden: asked 40, accepted: multiples of 16 from 16 to 1048576"},
+           std::pair{"h=32 i=8 e=2 k=1", "inter: asked 8, accepted: multiples of 16 from 16 to 1048576"},
+           std::pair{"h=0 i=32 e=2 k=1", "hidden: asked 0, accepted: multiples of 16 from 16 to 1048576"},
+           std::pair{"h=32 i=32 e=2 k=1 shared=24:bf16",
+                     "shared.inter: asked 24, accepted: multiples of 16 from 16 to 1048576"},
+           std::pair{"h=32 i=32 e=2 k=3", "top_k: asked 3, accepted: 1 to experts = 2"},
+       }) {
+    const Problem problem = parse_problem(text);
+    expect_error(Code::kInvalidArgument, sentence, [&] { candidates(problem); });
+    const MemorySource nothing;
+    expect_error(Code::kInvalidArgument, sentence, [&] { prepare(problem, nothing); });
+  }
+}
+
+TEST(refusal, an_unknown_backend) {
+  const Case c = make_case(parse_test_problem("t=1 h=32 i=32 e=2 k=1"));
+  try {
+    prepare(c.test.problem, c.weights, {.backend = "abacus"});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Code::kInvalidArgument);
+    EXPECT_TRUE(std::string(error.what()).starts_with("backend: asked 'abacus', accepted: auto, ")) << error.what();
+  }
+}
+
+TEST(refusal, static_scales_that_the_checkpoint_does_not_have) {
+  Case c = make_case(parse_test_problem("t=1 h=32 i=32 e=2 k=1 w=nvfp4 a=nvfp4 scale=static"));
+  c.weights.experts[1].down_input_scale = 0.0f;
+  for_each_backend(c.test.problem, [&](std::string_view backend) {
+    EXPECT_THROW(prepare(c.test.problem, c.weights, {.backend = std::string(backend)}), Error);
+  });
+}
+
+TEST(refusal, weights_of_another_shape) {
+  Case c = make_case(parse_test_problem("t=1 h=32 i=48 e=2 k=1"));
+  Random random(1);
+  c.weights.experts[1].down = random_matrix(WeightFormat::kNvfp4, 32, 32, 1.0, random);
+  for_each_backend(c.test.problem, [&](std::string_view backend) {
+    EXPECT_THROW(prepare(c.test.problem, c.weights, {.backend = std::string(backend)}), Error);
+  });
+}
+
+// Wrong arguments of run: refused before anything is written.
+TEST(refusal, run_arguments) {
+  const Case c = make_case(parse_test_problem("t=3 h=32 i=32 e=4 k=2"));
+  for_each_backend(c.test.problem, [&](std::string_view backend) {
+    const Layer layer(c, backend, 3);
+    std::vector<std::byte> workspace(layer.plan().workspace_bytes());
+    std::vector<std::uint16_t> output(3 * 32, 0x1234);
+    std::vector<float> output_f32(3 * 32, 7.0f);
+    RunArgs good;
+    good.tokens = 3;
+    good.x = c.x;
+    good.topk_ids = c.ids;
+    good.topk_weights = c.topk_weights;
+    good.output = output;
+    good.workspace = workspace;
+
+    const auto expect_refused = [&](std::string_view sentence, const std::function<void(RunArgs&)>& spoil) {
+      RunArgs args = good;
+      spoil(args);
+      expect_error(Code::kInvalidArgument, sentence, [&] { layer.plan().run(args); });
+    };
+    std::vector<std::int32_t> ids = c.ids;
+    ids[5] = 4;
+    expect_refused("topk_ids: token 2 asks for expert 4, accepted: 0 to 3, -1 (dropped) or -2 (poisoned)",
+                   [&](RunArgs& args) { args.topk_ids = ids; });
+    ids[5] = -3;
+    expect_refused("topk_ids: token 2 asks for expert -3, accepted: 0 to 3, -1 (dropped) or -2 (poisoned)",
+                   [&](RunArgs& args) { args.topk_ids = ids; });
+    expect_refused("tokens: asked 4, accepted: 0 to the plan's 3", [](RunArgs& args) { args.tokens = 4; });
+    expect_refused("tokens: asked -1, accepted: 0 to the plan's 3", [](RunArgs& args) { args.tokens = -1; });
+    expect_refused("x: expected [3, 32], found 95 elements", [](RunArgs& args) { args.x = args.x.first(95); });
+    expect_refused("topk_weights: expected [3, 2], found 5 elements",
+                   [](RunArgs& args) { args.topk_weights = args.topk_weights.first(5); });
+    expect_refused("output: asked both output and output_f32, accepted: one of them",
+                   [&](RunArgs& args) { args.output_f32 = output_f32; });
+    expect_refused("workspace: plan needs " + std::to_string(workspace.size()) + " bytes, got " +
+                       std::to_string(workspace.size() - 1),
+                   [](RunArgs& args) { args.workspace = args.workspace.first(args.workspace.size() - 1); });
+    EXPECT_EQ(output, std::vector<std::uint16_t>(3 * 32, 0x1234));
+    EXPECT_EQ(output_f32, std::vector<float>(3 * 32, 7.0f));
+  });
+}
+
+}  // namespace
+}  // namespace megamoe::test

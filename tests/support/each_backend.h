@@ -1,0 +1,24 @@
+// Runs a check on every backend that takes a problem. A refusal is printed and counted at the end of the binary.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "support/summary.h"
+
+namespace megamoe::test {
+
+template <class Check>
+void for_each_backend(const Problem& problem, const Check& check) {
+  for (const Candidate& candidate : candidates(problem)) {
+    if (!candidate.refusal.empty()) {
+      note_skip(candidate.backend, problem, candidate.refusal);
+      continue;
+    }
+    SCOPED_TRACE("backend " + std::string(candidate.backend));
+    check(candidate.backend);
+  }
+}
+
+}  // namespace megamoe::test
