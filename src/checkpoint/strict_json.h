@@ -14,7 +14,7 @@
 #include <string_view>
 #include <utility>
 
-#include "checkpoint/quoted.h"
+#include "checkpoint/quote.h"
 #include "megamoe/error.h"
 
 namespace megamoe {
@@ -61,8 +61,7 @@ class StrictJson {
     const auto [end, status] = std::from_chars(token.data(), token.data() + token.size(), number);
     const bool plain =
         status == std::errc{} && end == token.data() + token.size() && (token[0] != '0' || token.size() == 1);
-    if (!plain)
-      fail_at(token.data(), what, ": found ", quoted(token), ", accepted: a plain integer from 0 to 2^64 - 1");
+    if (!plain) fail_at(token.data(), what, ": found ", quote(token), ", accepted: a plain integer from 0 to 2^64 - 1");
     // Lets simdjson step over the token, and check what stands behind it.
     return value.get_uint64().value();
   }
