@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 
@@ -28,5 +29,13 @@ class FileOps {
 };
 
 FileOps& system_file_ops() noexcept;
+
+// Repeats a call that a signal interrupted. Not for close: Linux has closed the descriptor then.
+template <class Call>
+auto retry_interrupted(Call&& call) {
+  auto result = call();
+  while (result < 0 && errno == EINTR) result = call();
+  return result;
+}
 
 }  // namespace megamoe

@@ -24,6 +24,11 @@ constexpr std::size_t kCopyBytes = std::size_t{1} << 20;
 
 bool is_own_file(std::string_view name) { return name == kLockName || is_temporary_name(name); }
 
+// An empty UniqueFd and errno when there is none.
+UniqueFd open_directory(FileOps& ops, int parent, const std::string& name) {
+  return UniqueFd(retry_interrupted([&] { return ops.open(parent, name.c_str(), O_RDONLY | O_DIRECTORY, 0); }));
+}
+
 bool has_name(const std::vector<std::string>& names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
@@ -35,7 +40,7 @@ OutputDirectory::OutputDirectory(const std::string& path, const ModelFiles& sour
     : path_(path) {
   const PathParts parts = split_path(path);
   name_ = parts.name;
-  parent_fd_ = UniqueFd(ops.open(AT_FDCWD, parts.parent.c_str(), O_RDONLY | O_DIRECTORY, 0));
+  parent_fd_ = open_directory(ops, AT_FDCWD, parts.parent);
   if (!parent_fd_) throw Error(Code::kBadFile, parts.parent, ": cannot open the output's parent: ", errno_text(errno));
   parent_ = {.ops = &ops, .fd = parent_fd_.get(), .path = parts.parent};
   require_apart(source);
@@ -63,8 +68,7 @@ void OutputDirectory::require_apart(const ModelFiles& source) const {
 
 void OutputDirectory::choose_work_directory(ExistingOutput existing) {
   const std::string staging = "." + name_ + ".megamoe-new";
-  if (parent_.ops->make_directory(parent_.fd, name_.c_str()) != 0 && errno != EEXIST)
-    throw Error(Code::kBadFile, path_, ": cannot create the directory: ", errno_text(errno));
+  make_directory(name_);
   open_work_directory(name_);
 
   std::vector<std::string> names = list_directory(work_.fd, path_);
@@ -85,17 +89,22 @@ void OutputDirectory::choose_work_directory(ExistingOutput existing) {
       if (names.empty()) return;
       require_replaceable(names);
       if (::faccessat(work_.fd, kLockName, F_OK, 0) == 0) old_lock_fd_ = lock(work_);
-      if (parent_.ops->make_directory(parent_.fd, staging.c_str()) != 0 && errno != EEXIST)
-        throw Error(Code::kBadFile, parent_.path, "/", staging, ": cannot create the directory: ", errno_text(errno));
+      make_directory(staging);
       break;
   }
   is_staged_ = true;
   open_work_directory(staging);
 }
 
+void OutputDirectory::make_directory(const std::string& name) const {
+  const int result = retry_interrupted([&] { return parent_.ops->make_directory(parent_.fd, name.c_str()); });
+  if (result != 0 && errno != EEXIST)
+    throw Error(Code::kBadFile, parent_.path, "/", name, ": cannot create the directory: ", errno_text(errno));
+}
+
 void OutputDirectory::open_work_directory(const std::string& name) {
   work_ = {.ops = parent_.ops, .fd = -1, .path = name == name_ ? path_ : parent_.path + "/" + name};
-  work_fd_ = UniqueFd(parent_.ops->open(parent_.fd, name.c_str(), O_RDONLY | O_DIRECTORY, 0));
+  work_fd_ = open_directory(*parent_.ops, parent_.fd, name);
   if (!work_fd_) throw Error(Code::kBadFile, work_.path, ": cannot open as a directory: ", errno_text(errno));
   work_.fd = work_fd_.get();
 }
@@ -114,10 +123,9 @@ void OutputDirectory::require_replaceable(const std::vector<std::string>& names)
 }
 
 UniqueFd OutputDirectory::lock(const WriteTarget& directory) const {
-  UniqueFd fd(directory.ops->open(directory.fd, kLockName, O_RDWR | O_CREAT, 0666));
+  UniqueFd fd(retry_interrupted([&] { return directory.ops->open(directory.fd, kLockName, O_RDWR | O_CREAT, 0666); }));
   if (!fd) throw Error(Code::kBadFile, directory.path, "/", kLockName, ": cannot open: ", errno_text(errno));
-  int result = directory.ops->lock(fd.get());
-  while (result != 0 && errno == EINTR) result = directory.ops->lock(fd.get());
+  const int result = retry_interrupted([&] { return directory.ops->lock(fd.get()); });
   if (result != 0 && errno == EWOULDBLOCK)
     throw Error(Code::kBadFile, directory.path, ": another process is writing there");
   if (result != 0) throw Error(Code::kBadFile, directory.path, "/", kLockName, ": cannot lock: ", errno_text(errno));
@@ -156,7 +164,7 @@ void OutputDirectory::start_or_resume(RunIdentity run, bool resume) {
 }
 
 void OutputDirectory::require_space(std::uint64_t bytes) const {
-  const std::int64_t free = work_.ops->free_bytes(work_.fd);
+  const std::int64_t free = retry_interrupted([&] { return work_.ops->free_bytes(work_.fd); });
   if (free < 0) throw Error(Code::kBadFile, work_.path, ": cannot tell the free space: ", errno_text(errno));
   if (static_cast<std::uint64_t>(free) < bytes)
     throw Error(Code::kBadFile, work_.path, ": needs ", bytes, " bytes, the file system has ", free, " free");
@@ -207,18 +215,20 @@ void OutputDirectory::finish(std::string_view index, std::string_view config) {
   if (!index.empty()) write_file(std::string(kShardIndexName), index);
   write_file(kConfigName, config);
   if (is_staged_) swap_with_old();
-  remove_if_there(work_, kJournalName);
+  // The journal goes last: until then, whatever fails can be resumed, and finds every file finished.
   remove_if_there(work_, kLockName);
+  remove_if_there(work_, kJournalName);
   sync_directory(work_);
 }
 
 void OutputDirectory::swap_with_old() {
   const std::string staging = "." + name_ + ".megamoe-new";
-  const UniqueFd old(parent_.ops->open(parent_.fd, name_.c_str(), O_RDONLY | O_DIRECTORY, 0));
+  const UniqueFd old = open_directory(*parent_.ops, parent_.fd, name_);
   if (!old) throw Error(Code::kBadFile, path_, ": cannot open as a directory: ", errno_text(errno));
   // Behind the swap, the journal of a run that was interrupted in the old directory would look like one of this run.
   remove_if_there({.ops = parent_.ops, .fd = old.get(), .path = path_}, kJournalName);
-  if (parent_.ops->rename(parent_.fd, staging.c_str(), name_.c_str(), RENAME_EXCHANGE) != 0)
+  if (retry_interrupted(
+          [&] { return parent_.ops->rename(parent_.fd, staging.c_str(), name_.c_str(), RENAME_EXCHANGE); }) != 0)
     throw Error(Code::kBadFile, path_, ": the new model is complete in ", work_.path,
                 " but cannot take its place: ", errno_text(errno));
   sync_directory(parent_);
@@ -229,14 +239,14 @@ void OutputDirectory::swap_with_old() {
 void OutputDirectory::remove_old_model(int directory, const std::string& name) {
   const WriteTarget old{.ops = parent_.ops, .fd = directory, .path = parent_.path + "/" + name};
   for (const std::string& file : list_directory(directory, old.path)) remove_if_there(old, file.c_str());
-  if (parent_.ops->remove_directory(parent_.fd, name.c_str()) != 0 && errno != ENOENT)
+  if (retry_interrupted([&] { return parent_.ops->remove_directory(parent_.fd, name.c_str()); }) != 0 &&
+      errno != ENOENT)
     throw Error(Code::kBadFile, old.path,
                 ": the new model is in place, but the old one cannot be removed: ", errno_text(errno));
 }
 
 void OutputDirectory::remove_if_there(const WriteTarget& directory, const char* name) const {
-  int result = directory.ops->unlink(directory.fd, name);
-  while (result != 0 && errno == EINTR) result = directory.ops->unlink(directory.fd, name);
+  const int result = retry_interrupted([&] { return directory.ops->unlink(directory.fd, name); });
   if (result != 0 && errno != ENOENT)
     throw Error(Code::kBadFile, directory.path, "/", name, ": cannot remove: ", errno_text(errno));
 }

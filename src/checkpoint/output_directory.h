@@ -69,6 +69,7 @@ class OutputDirectory {
 
  private:
   void choose_work_directory(ExistingOutput existing);
+  void make_directory(const std::string& name) const;
   void open_work_directory(const std::string& name);
   void require_apart(const ModelFiles& source) const;
   void require_replaceable(const std::vector<std::string>& names) const;

@@ -16,13 +16,6 @@ namespace {
 
 constexpr std::string_view kTemporaryMark = ".tmp.";
 
-template <class Call>
-auto retry_interrupted(Call&& call) {
-  auto result = call();
-  while (result < 0 && errno == EINTR) result = call();
-  return result;
-}
-
 // Writing past RLIMIT_FSIZE raises SIGXFSZ, which kills a process that does not expect it; so it is asked beforehand.
 std::uint64_t largest_allowed_file() {
   rlimit limit{};

@@ -13,6 +13,8 @@
 namespace megamoe {
 namespace {
 
+// The shortest entry: "":{"dtype":"U8","shape":[],"data_offsets":[0,1]}
+constexpr std::size_t kMinTensorBytes = 48;
 constexpr std::string_view kMetadataKey = "__metadata__";
 
 std::string accepted_dtypes() {
@@ -28,6 +30,8 @@ class HeaderReader {
       : data_bytes_(data_bytes), file_(file), json_(std::move(text), file + ": header") {}
 
   SafetensorsHeader read() {
+    // Room for the most tensors there can be: growing step by step would hold the list twice.
+    header_.tensors.reserve(std::min(kMaxTensors, json_.size() / kMinTensorBytes));
     json_.read_root([&](StrictJson::Object root) {
       json_.each_field(root, [&](std::string_view key, StrictJson::Value value) {
         if (key == kMetadataKey)
