@@ -1,18 +1,16 @@
 #include "checkpoint/model_directory.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <climits>
-#include <memory>
 
-#include "checkpoint/quoted.h"
+#include "checkpoint/directory_tree.h"
+#include "checkpoint/quote.h"
 #include "checkpoint/shard_index.h"
 #include "megamoe/error.h"
 
@@ -55,18 +53,11 @@ ModelDirectory::ModelDirectory(const std::string& path, ModelDirectoryOptions op
 }
 
 std::vector<std::string> ModelDirectory::file_names() const {
-  // fdopendir takes its descriptor over and moves its offset, so it gets a fresh one.
-  const int own_fd = ::openat(fd_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  DIR* raw = own_fd < 0 ? nullptr : ::fdopendir(own_fd);
-  if (raw == nullptr) throw Error(Code::kBadFile, path_, ": cannot list: ", errno_text(errno));
-  const std::unique_ptr<DIR, int (*)(DIR*)> directory(raw, &::closedir);
-  std::vector<std::string> names;
-  while (const dirent* entry = ::readdir(directory.get())) {
+  std::vector<std::string> names = list_directory(fd_.get(), path_);
+  std::erase_if(names, [&](const std::string& name) {
     struct stat status {};
-    const bool is_directory = ::fstatat(fd_.get(), entry->d_name, &status, 0) == 0 && S_ISDIR(status.st_mode);
-    if (!is_directory) names.emplace_back(entry->d_name);
-  }
-  std::sort(names.begin(), names.end());
+    return ::fstatat(fd_.get(), name.c_str(), &status, 0) == 0 && S_ISDIR(status.st_mode);
+  });
   return names;
 }
 
@@ -78,7 +69,7 @@ bool ModelDirectory::has(const std::string& name) const {
 
 MappedFile ModelDirectory::open(const std::string& name) const {
   if (!is_plain_file_name(name))
-    throw Error(Code::kBadFile, path_, ": found file name ", quoted(name), ", accepted: one path component");
+    throw Error(Code::kBadFile, path_, ": found file name ", quote(name), ", accepted: one path component");
   const std::string shown = path_ + "/" + name;
   struct stat status {};
   if (::fstatat(fd_.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
@@ -98,7 +89,7 @@ void ModelDirectory::require_link_stays(int file_fd, const std::string& name) co
   const std::string snapshots = parent_of(real_path_);
   const bool is_cache = snapshots.ends_with("/snapshots") && parent_of(target) == parent_of(snapshots) + "/blobs";
   if (is_inside || is_cache) return;
-  throw Error(Code::kBadFile, path_, "/", name, ": is a link to ", quoted(target),
+  throw Error(Code::kBadFile, path_, "/", name, ": is a link to ", quote(target),
               ", accepted: files of the model directory, or ../../blobs of a Hugging Face cache");
 }
 

@@ -4,7 +4,7 @@
 #include <numeric>
 #include <utility>
 
-#include "checkpoint/quoted.h"
+#include "checkpoint/quote.h"
 #include "checkpoint/shard_index.h"
 #include "megamoe/error.h"
 
@@ -62,8 +62,8 @@ void ModelFiles::open_indexed() {
   std::sort(index.weight_map.begin(), index.weight_map.end());
   for (const auto& [name, shard] : index.weight_map)
     if (shards_[shard].find_info(name) == nullptr)
-      throw Error(Code::kBadFile, index_file.path(), ": weight_map: tensor ", quoted(name), " is not in its shard ",
-                  quoted(shard_names_[shard]));
+      throw Error(Code::kBadFile, index_file.path(), ": weight_map: tensor ", quote(name), " is not in its shard ",
+                  quote(shard_names_[shard]));
 
   // By shard and by place in it; what the index maps elsewhere, or does not map, is left out with a note.
   for (std::uint32_t shard = 0; shard < shards_.size(); ++shard)
@@ -72,11 +72,11 @@ void ModelFiles::open_indexed() {
           std::lower_bound(index.weight_map.begin(), index.weight_map.end(), info.name,
                            [](const auto& entry, const std::string& wanted) { return entry.first < wanted; });
       if (mapped == index.weight_map.end() || mapped->first != info.name)
-        notes_.push_back(shards_[shard].path() + ": tensor " + quoted(info.name) +
+        notes_.push_back(shards_[shard].path() + ": tensor " + quote(info.name) +
                          " is not in the index and is not used");
       else if (mapped->second != shard)
-        notes_.push_back(shards_[shard].path() + ": tensor " + quoted(info.name) +
-                         " is not used: the index takes it from " + quoted(shard_names_[mapped->second]));
+        notes_.push_back(shards_[shard].path() + ": tensor " + quote(info.name) +
+                         " is not used: the index takes it from " + quote(shard_names_[mapped->second]));
       else
         tensors_.push_back({.name = info.name, .view = shards_[shard].view(info), .shard = shard});
     }
@@ -108,7 +108,7 @@ const ModelFiles::Tensor* ModelFiles::find(std::string_view name) const noexcept
 
 const ModelFiles::Tensor& ModelFiles::tensor(std::string_view name) const {
   const Tensor* found = find(name);
-  if (found == nullptr) throw Error(Code::kBadFile, directory_.path(), ": the model has no tensor ", quoted(name));
+  if (found == nullptr) throw Error(Code::kBadFile, directory_.path(), ": the model has no tensor ", quote(name));
   return *found;
 }
 

@@ -5,7 +5,7 @@
 #include <numeric>
 #include <utility>
 
-#include "checkpoint/quoted.h"
+#include "checkpoint/quote.h"
 #include "megamoe/error.h"
 
 namespace megamoe {
@@ -65,7 +65,7 @@ ConstTensorView SafetensorsFile::view(const TensorInfo& tensor) const noexcept {
 
 ConstTensorView SafetensorsFile::tensor(std::string_view name) const {
   const TensorInfo* info = find_info(name);
-  if (info == nullptr) throw Error(Code::kBadFile, path(), ": has no tensor ", quoted(name));
+  if (info == nullptr) throw Error(Code::kBadFile, path(), ": has no tensor ", quote(name));
   return view(*info);
 }
 

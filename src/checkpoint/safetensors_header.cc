@@ -6,13 +6,15 @@
 #include <numeric>
 #include <unordered_set>
 
-#include "checkpoint/quoted.h"
+#include "checkpoint/quote.h"
 #include "checkpoint/strict_json.h"
 #include "megamoe/error.h"
 
 namespace megamoe {
 namespace {
 
+// The shortest entry: "":{"dtype":"U8","shape":[],"data_offsets":[0,1]}
+constexpr std::size_t kMinTensorBytes = 48;
 constexpr std::string_view kMetadataKey = "__metadata__";
 
 std::string accepted_dtypes() {
@@ -28,6 +30,8 @@ class HeaderReader {
       : data_bytes_(data_bytes), file_(file), json_(std::move(text), file + ": header") {}
 
   SafetensorsHeader read() {
+    // Room for the most tensors there can be: growing step by step would hold the list twice.
+    header_.tensors.reserve(std::min(kMaxTensors, json_.size() / kMinTensorBytes));
     json_.read_root([&](StrictJson::Object root) {
       json_.each_field(root, [&](std::string_view key, StrictJson::Value value) {
         if (key == kMetadataKey)
@@ -50,10 +54,10 @@ class HeaderReader {
     std::unordered_set<std::string> keys;
     json_.each_field(value.get_object().value(), [&](std::string_view key, StrictJson::Value entry) {
       at_ = StrictJson::start(entry);
-      if (!keys.emplace(key).second) json_.fail_at(at_, "__metadata__: duplicate key ", quoted(key));
+      if (!keys.emplace(key).second) json_.fail_at(at_, "__metadata__: duplicate key ", quote(key));
       if (keys.size() > kMaxMetadataEntries)
         json_.fail_at(at_, "__metadata__: accepted: at most ", kMaxMetadataEntries, " entries");
-      if (!StrictJson::is_string(entry)) json_.fail_at(at_, "__metadata__: ", quoted(key), ": accepted: a string");
+      if (!StrictJson::is_string(entry)) json_.fail_at(at_, "__metadata__: ", quote(key), ": accepted: a string");
       header_.metadata.emplace_back(key, std::string_view(entry.get_string().value()));
     });
   }
@@ -61,11 +65,11 @@ class HeaderReader {
   void read_tensor(std::string_view name, StrictJson::Value value) {
     at_ = StrictJson::start(value);
     if (name.size() > kMaxTensorNameBytes)
-      json_.fail_at(at_, "tensor ", quoted(name), ": name has ", name.size(), " bytes, accepted: at most ",
+      json_.fail_at(at_, "tensor ", quote(name), ": name has ", name.size(), " bytes, accepted: at most ",
                     kMaxTensorNameBytes);
-    if (!is_printable_name(name)) json_.fail_at(at_, "tensor ", quoted(name), ": name has a control character");
+    if (!is_printable_name(name)) json_.fail_at(at_, "tensor ", quote(name), ": name has a control character");
     if (header_.tensors.size() == kMaxTensors) json_.fail_at(at_, "accepted: at most ", kMaxTensors, " tensors");
-    what_ = "tensor " + quoted(name) + ": ";
+    what_ = "tensor " + quote(name) + ": ";
     if (!StrictJson::is_object(value)) json_.fail_at(at_, what_, "accepted: an object of dtype, shape, data_offsets");
 
     TensorInfo& tensor = header_.tensors.emplace_back();
@@ -82,7 +86,7 @@ class HeaderReader {
         mark(has_offsets, field);
         read_offsets(content, tensor);
       } else {
-        json_.fail_at(at_, what_, "found field ", quoted(field), ", accepted: dtype, shape, data_offsets");
+        json_.fail_at(at_, what_, "found field ", quote(field), ", accepted: dtype, shape, data_offsets");
       }
     });
     if (!has_dtype || !has_shape || !has_offsets)
@@ -91,7 +95,7 @@ class HeaderReader {
   }
 
   void mark(bool& seen, std::string_view field) {
-    if (seen) json_.fail_at(at_, what_, "duplicate key ", quoted(field));
+    if (seen) json_.fail_at(at_, what_, "duplicate key ", quote(field));
     seen = true;
   }
 
@@ -100,7 +104,7 @@ class HeaderReader {
     const std::string_view name = value.get_string().value();
     DType dtype{};
     if (!parse_dtype(name, &dtype))
-      json_.fail_at(at_, what_, "dtype: found ", quoted(name), ", accepted: ", accepted_dtypes());
+      json_.fail_at(at_, what_, "dtype: found ", quote(name), ", accepted: ", accepted_dtypes());
     return dtype;
   }
 
@@ -151,7 +155,7 @@ class HeaderReader {
     const auto twin = std::adjacent_find(order.begin(), order.end(),
                                          [&](std::uint32_t a, std::uint32_t b) { return name(a) == name(b); });
     if (twin != order.end())
-      throw Error(Code::kBadFile, file_, ": header: tensor ", quoted(name(*twin)), ": duplicate key");
+      throw Error(Code::kBadFile, file_, ": header: tensor ", quote(name(*twin)), ": duplicate key");
   }
 
   // Sorts by place; then each tensor must begin where the one before ended, from 0 to the end of the data.
@@ -162,7 +166,7 @@ class HeaderReader {
     std::uint64_t covered = 0;
     for (const TensorInfo& tensor : header_.tensors) {
       if (tensor.begin != covered)
-        throw Error(Code::kBadFile, file_, ": header: tensor ", quoted(tensor.name), ": data_offsets: begins at ",
+        throw Error(Code::kBadFile, file_, ": header: tensor ", quote(tensor.name), ": data_offsets: begins at ",
                     tensor.begin, ", accepted: ", covered, ", where the tensor before it ends (",
                     tensor.begin < covered ? "overlap" : "hole", ")");
       covered = tensor.end;
@@ -212,7 +216,7 @@ SafetensorsHeader parse_safetensors_header(std::string json, std::uint64_t data_
     throw Error(Code::kBadFile, file, ": header byte 0: found only spaces, accepted: an object");
   if (json[spaces] != '{')
     throw Error(Code::kBadFile, file, ": header byte ", spaces, ": found ",
-                quoted(std::string_view(json).substr(spaces, 1)), ", accepted: '{'");
+                quote(std::string_view(json).substr(spaces, 1)), ", accepted: '{'");
   SafetensorsHeader header = HeaderReader(std::move(json), data_bytes, file).read();
   if (spaces > 0)
     header.notes.push_back(file + ": the header begins with " + std::to_string(spaces) +

@@ -4,7 +4,7 @@
 #include <map>
 #include <numeric>
 
-#include "checkpoint/quoted.h"
+#include "checkpoint/quote.h"
 #include "checkpoint/safetensors_header.h"
 #include "checkpoint/strict_json.h"
 #include "megamoe/error.h"
@@ -29,7 +29,7 @@ class IndexReader {
           mark(has_metadata_, key);
           read_metadata(value);
         } else {
-          json_.fail_at(at_, "found key ", quoted(key), ", accepted: metadata, weight_map");
+          json_.fail_at(at_, "found key ", quote(key), ", accepted: metadata, weight_map");
         }
       });
     });
@@ -41,7 +41,7 @@ class IndexReader {
 
  private:
   void mark(bool& seen, std::string_view key) {
-    if (seen) json_.fail_at(at_, "duplicate key ", quoted(key));
+    if (seen) json_.fail_at(at_, "duplicate key ", quote(key));
     seen = true;
   }
 
@@ -52,7 +52,7 @@ class IndexReader {
     json_.each_field(value.get_object().value(), [&](std::string_view key, StrictJson::Value entry) {
       at_ = StrictJson::start(entry);
       if (std::find(keys.begin(), keys.end(), key) != keys.end())
-        json_.fail_at(at_, "metadata: duplicate key ", quoted(key));
+        json_.fail_at(at_, "metadata: duplicate key ", quote(key));
       keys.emplace_back(key);
       if (keys.size() > kMaxMetadataKeys) json_.fail_at(at_, "metadata: accepted: at most ", kMaxMetadataKeys, " keys");
       if (key == "total_size")
@@ -71,7 +71,7 @@ class IndexReader {
     if (token.find_first_not_of("0123456789") == std::string_view::npos) {
       index_.total_size = json_.plain_integer(value, "metadata: total_size");
     } else {
-      index_.notes.push_back(file_ + ": metadata: total_size " + quoted(token) +
+      index_.notes.push_back(file_ + ": metadata: total_size " + quote(token) +
                              " is not a plain integer and is not checked");
       value.get_double().value();
     }
@@ -94,7 +94,7 @@ class IndexReader {
       default:
         break;
     }
-    json_.fail_at(at_, "metadata: ", quoted(key), ": accepted: a string, a number, true, false or null");
+    json_.fail_at(at_, "metadata: ", quote(key), ": accepted: a string, a number, true, false or null");
   }
 
   void read_weight_map(StrictJson::Value value) {
@@ -102,10 +102,10 @@ class IndexReader {
     json_.each_field(value.get_object().value(), [&](std::string_view tensor, StrictJson::Value entry) {
       at_ = StrictJson::start(entry);
       if (tensor.size() > kMaxTensorNameBytes)
-        json_.fail_at(at_, "tensor ", quoted(tensor), ": name has ", tensor.size(), " bytes, accepted: at most ",
+        json_.fail_at(at_, "tensor ", quote(tensor), ": name has ", tensor.size(), " bytes, accepted: at most ",
                       kMaxTensorNameBytes);
-      if (!is_printable_name(tensor)) json_.fail_at(at_, "tensor ", quoted(tensor), ": name has a control character");
-      if (!StrictJson::is_string(entry)) json_.fail_at(at_, "tensor ", quoted(tensor), ": accepted: a file name");
+      if (!is_printable_name(tensor)) json_.fail_at(at_, "tensor ", quote(tensor), ": name has a control character");
+      if (!StrictJson::is_string(entry)) json_.fail_at(at_, "tensor ", quote(tensor), ": accepted: a file name");
       if (index_.weight_map.size() == kMaxIndexedTensors)
         json_.fail_at(at_, "weight_map: accepted: at most ", kMaxIndexedTensors, " tensors");
       const std::string_view shard = entry.get_string().value();
@@ -120,7 +120,7 @@ class IndexReader {
     const bool is_accepted =
         is_plain_file_name(shard) && shard.ends_with(kSafetensorsSuffix) && shard.size() > kSafetensorsSuffix.size();
     if (!is_accepted)
-      json_.fail_at(at_, "tensor ", quoted(tensor), ": found shard ", quoted(shard),
+      json_.fail_at(at_, "tensor ", quote(tensor), ": found shard ", quote(shard),
                     ", accepted: the name of a .safetensors file in the model directory");
   }
 
@@ -142,7 +142,7 @@ class IndexReader {
     const auto twin = std::adjacent_find(order.begin(), order.end(),
                                          [&](std::uint32_t a, std::uint32_t b) { return name(a) == name(b); });
     if (twin != order.end())
-      throw Error(Code::kBadFile, file_, ": weight_map: tensor ", quoted(name(*twin)), ": duplicate key");
+      throw Error(Code::kBadFile, file_, ": weight_map: tensor ", quote(name(*twin)), ": duplicate key");
   }
 
   static constexpr std::size_t kMaxMetadataKeys = 256;

@@ -32,4 +32,7 @@ bool is_plain_file_name(std::string_view name) noexcept;
 // Opens nothing. Throws kBadFile: "<file>: byte B: reason, found, accepted".
 ShardIndex parse_shard_index(std::string json, const std::string& file);
 
+// The text of model.safetensors.index.json. `weight_map` is (tensor, shard file name), in any order.
+std::string format_shard_index(std::vector<std::pair<std::string, std::string>> weight_map, std::uint64_t total_size);
+
 }  // namespace megamoe

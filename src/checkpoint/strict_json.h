@@ -14,7 +14,7 @@
 #include <string_view>
 #include <utility>
 
-#include "checkpoint/quoted.h"
+#include "checkpoint/quote.h"
 #include "megamoe/error.h"
 
 namespace megamoe {
@@ -29,12 +29,15 @@ class StrictJson {
     text_.reserve(text_.size() + simdjson::SIMDJSON_PADDING);
   }
 
+  std::size_t size() const noexcept { return text_.size(); }
+
   // Hands the root object to read(Object) and checks that nothing follows it. simdjson's own complaints become Errors.
   template <class Read>
   void read_root(Read&& read) {
     try {
       require_paired_surrogates();
       document_ = parser_.iterate(simdjson::padded_string_view(text_.data(), text_.size(), text_.capacity()));
+      is_started_ = true;
       read(document_.get_object().value());
       const char* rest = nullptr;
       if (document_.current_location().get(rest) == simdjson::SUCCESS)
@@ -61,8 +64,7 @@ class StrictJson {
     const auto [end, status] = std::from_chars(token.data(), token.data() + token.size(), number);
     const bool plain =
         status == std::errc{} && end == token.data() + token.size() && (token[0] != '0' || token.size() == 1);
-    if (!plain)
-      fail_at(token.data(), what, ": found ", quoted(token), ", accepted: a plain integer from 0 to 2^64 - 1");
+    if (!plain) fail_at(token.data(), what, ": found ", quote(token), ", accepted: a plain integer from 0 to 2^64 - 1");
     // Lets simdjson step over the token, and check what stands behind it.
     return value.get_uint64().value();
   }
@@ -85,7 +87,10 @@ class StrictJson {
   template <class... Parts>
   [[noreturn]] void fail_here(const Parts&... parts) {
     const char* here = nullptr;
-    if (document_.current_location().get(here) != simdjson::SUCCESS) here = text_.data() + text_.size();
+    if (!is_started_)
+      here = text_.data();  // refused before any value was looked at: not UTF-8, an open string, nothing at all
+    else if (document_.current_location().get(here) != simdjson::SUCCESS)
+      here = text_.data() + text_.size();
     fail_at(here, parts...);
   }
 
@@ -119,6 +124,7 @@ class StrictJson {
   std::string place_;
   simdjson::ondemand::parser parser_;
   simdjson::ondemand::document document_;
+  bool is_started_ = false;  // document_ has a text
 };
 
 }  // namespace megamoe

@@ -1,4 +1,4 @@
-#include "checkpoint/quoted.h"
+#include "checkpoint/quote.h"
 
 #include <cstddef>
 
@@ -26,7 +26,7 @@ std::size_t printable_character(std::string_view text) noexcept {
 
 }  // namespace
 
-std::string quoted(std::string_view text) {
+std::string quote(std::string_view text) {
   constexpr char kHex[] = "0123456789abcdef";
   std::string out = "'";
   while (!text.empty() && out.size() <= kMaxShownBytes) {

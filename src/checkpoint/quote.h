@@ -8,7 +8,7 @@ namespace megamoe {
 
 // 'text' in single quotes; control bytes and invalid UTF-8 become \xNN, and what is longer than 96 bytes is cut
 // ("...").
-std::string quoted(std::string_view text);
+std::string quote(std::string_view text);
 
 // True for a string without NUL, other C0 and C1 controls and DEL. `text` is valid UTF-8.
 bool is_printable_name(std::string_view text) noexcept;
