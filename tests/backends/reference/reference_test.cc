@@ -263,18 +263,67 @@ TEST(reference, nan_in_x_surfaces_in_its_token_only) {
 }
 
 TEST(reference, more_tokens_than_one_expert_takes_at_once) {
-  SmallLayer layer(kProblem);
-  for (int e = 0; e < 3; ++e) set_path(layer.experts[e], e, 0, e, 1.0f, 1.0f, 1.0f);
-  SmallBatch batch(kProblem, 53);
-  std::vector<float> want(batch.x.size(), 0.0f);
-  for (int t = 0; t < 53; ++t) {
-    const int e = t % 5 == 0 ? 2 : 1;
-    const auto x = static_cast<float>(32 + t);
-    batch.set(t, e, x);
-    batch.ids[2 * t + t % 2] = e;
-    want[32 * t + e] = bf16_to_float(bf16_from_float(x * x));
+  for (const TopkWeightPlace place : {TopkWeightPlace::kAfterGemm2, TopkWeightPlace::kBeforeGemm2}) {
+    Problem problem = kProblem;
+    problem.topk_weight = place;
+    SmallLayer layer(problem);
+    for (int e = 0; e < 3; ++e) set_path(layer.experts[e], e, 0, e, 1.0f, 1.0f, 1.0f);
+    SmallBatch batch(problem, 53);
+    std::vector<float> want(batch.x.size(), 0.0f);
+    for (int t = 0; t < 53; ++t) {
+      const int e = t % 5 == 0 ? 2 : 1;
+      const auto x = static_cast<float>(32 + t);
+      const float weight = std::ldexp(1.0f, t % 7);  // a power of two: no rounding tells where it entered
+      batch.set(t, e, x);
+      batch.ids[2 * t + t % 2] = e;
+      batch.weights[2 * t + t % 2] = weight;
+      want[32 * t + e] = bf16_to_float(bf16_from_float(x * x)) * weight;
+    }
+    EXPECT_EQ(run_reference(layer, batch), want);
   }
-  EXPECT_EQ(run_reference(layer, batch), want);
+}
+
+// Three groups of 64, the last one short, and different scales in all nine blocks of 16.
+TEST(reference, every_block_and_group_has_its_own_scale) {
+  for (const ActivationFormat activations :
+       {ActivationFormat::kBf16, ActivationFormat::kNvfp4, ActivationFormat::kInt8}) {
+    Problem problem = kProblem;
+    problem.hidden = problem.inter = 144;
+    problem.weights = WeightFormat::kNvfp4;
+    problem.activations = activations;
+    problem.activation_scale = ActivationScale::kStatic;
+    SmallLayer layer(problem);
+    SmallExpert& expert = layer.experts[0];
+    for (SmallExpert& each : layer.experts) each.gate_up_input_scale = each.down_input_scale = 1.0f;
+    SmallBatch batch(problem, 1);
+    batch.ids = {0, -1};
+    float gate = 0.0f;
+    for (int block = 0; block < 9; ++block) {
+      const int column = 16 * block + block;  // another lane in each block
+      const float scale = std::ldexp(1.0f, block % 3 - 1);
+      // Its own amax: 6 * 2^n and 127 * 2^n are what the formats reach exactly.
+      const float unit = activations == ActivationFormat::kInt8 ? 127.0f : 6.0f;
+      const int group = activations == ActivationFormat::kInt8 ? block / 4 : block;
+      const float x = std::ldexp(unit, group % 4);
+      batch.set(0, column, x);
+      expert.gate.set(7, column, 0.5f);
+      expert.gate.sf[7 * 9 + block] = std::byte{e4m3_from_float(scale)};
+      gate += x * 0.5f * scale;
+    }
+    expert.up.set(7, 0, 0.5f);
+    expert.down.set(1, 7, 1.0f);
+    const float x0 = bf16_to_float(batch.x[0]);
+    const float h = gate * (x0 * 0.5f);
+    const float got = run_reference(layer, batch)[1];
+    if (activations == ActivationFormat::kBf16) {
+      EXPECT_EQ(got, bf16_to_float(bf16_from_float(h)));
+    } else if (activations == ActivationFormat::kNvfp4) {
+      const float sf = e4m3_to_float(e4m3_from_float(h / 6.0f));
+      EXPECT_EQ(got, e2m1_to_float(e2m1_from_float(h / sf)) * sf);
+    } else {
+      EXPECT_NEAR(got, h, h * 0x1p-22f);  // 127 * (h / 127)
+    }
+  }
 }
 
 TEST(reference, nibbles_are_low_first) {
