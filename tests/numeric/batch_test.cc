@@ -19,10 +19,10 @@ TEST_P(batch, every_token_count_from_0_to_260_repeats_the_bits_of_the_largest) {
   const TwoStages stages(whole);
   for_each_backend(whole.test.problem, [&](std::string_view backend) {
     const Layer layer(whole, backend, kMost);
-    const Run all = layer.run(whole, {.intermediate = true});
+    const Result all = layer.run(whole, {.intermediate = true});
     stages.check(all, backend);
     for (std::int64_t tokens = 0; tokens < kMost; ++tokens) {
-      const Run some = layer.run(first_tokens(whole, tokens));
+      const Result some = layer.run(first_tokens(whole, tokens));
       ASSERT_TRUE(std::equal(some.bf16.begin(), some.bf16.end(), all.bf16.begin())) << tokens << " tokens";
     }
   });
@@ -32,10 +32,10 @@ TEST_P(batch, a_token_alone_has_the_bits_of_the_token_in_a_batch) {
   const Case whole = make_case(parse_test_problem(std::string("t=40 ") + GetParam()));
   const auto width = static_cast<std::ptrdiff_t>(whole.test.problem.hidden);
   for_each_backend(whole.test.problem, [&](std::string_view backend) {
-    const Run all = run_case(whole, backend, {.f32 = true});
+    const Result all = run_case(whole, backend, {.f32 = true});
     const Layer alone(whole, backend, 1);
     for (std::int64_t t = 0; t < whole.test.tokens; ++t) {
-      const Run one = alone.run(one_token(whole, t), {.f32 = true});
+      const Result one = alone.run(one_token(whole, t), {.f32 = true});
       ASSERT_TRUE(std::equal(one.f32.begin(), one.f32.end(), all.f32.begin() + t * width)) << "token " << t;
     }
   });

@@ -14,7 +14,7 @@ class determinism : public ::testing::TestWithParam<const char*> {};
 TEST_P(determinism, threads_1_2_and_4_give_the_same_bits) {
   const Case c = make_case(parse_test_problem(std::string("t=50 h=112 i=80 e=5 k=2 ") + GetParam()));
   for_each_backend(c.test.problem, [&](std::string_view backend) {
-    const Run want = run_case(c, backend, {.f32 = true}, 1);
+    const Result want = run_case(c, backend, {.f32 = true}, 1);
     for (const int threads : {2, 4}) EXPECT_EQ(run_case(c, backend, {.f32 = true}, threads).f32, want.f32) << threads;
   });
 }
@@ -23,7 +23,7 @@ TEST_P(determinism, a_thousand_runs_give_the_same_bits) {
   const Case c = make_case(parse_test_problem(std::string("t=6 h=48 i=32 e=4 k=2 ") + GetParam()));
   for_each_backend(c.test.problem, [&](std::string_view backend) {
     const Layer layer(c, backend, c.test.tokens, 4);
-    const Run want = layer.run(c);
+    const Result want = layer.run(c);
     for (int i = 0; i < 1000; ++i)
       ASSERT_EQ(layer.run(c, {.poison = i % 2 == 0 ? Poison::kNan : Poison::k7F}).bf16, want.bf16) << "run " << i;
   });
@@ -34,7 +34,7 @@ TEST_P(determinism, a_plan_serves_several_callers_at_once) {
   const Case c = make_case(parse_test_problem(std::string("t=20 h=64 i=48 e=4 k=2 ") + GetParam()));
   for_each_backend(c.test.problem, [&](std::string_view backend) {
     const Layer layer(c, backend, c.test.tokens, 2);
-    const Run want = layer.run(c);
+    const Result want = layer.run(c);
     std::vector<std::thread> callers;
     std::vector<int> different(3, 0);
     for (int& own : different)

@@ -55,7 +55,7 @@ TEST(one_hot, every_down_column_is_where_it_belongs) {
   }
   const oracle::Layer layer = to_oracle(c.test.problem, c.weights);
   for_each_backend(c.test.problem, [&](std::string_view backend) {
-    const Run run = run_case(c, backend);
+    const Result run = run_case(c, backend);
     for (std::int64_t t = 0; t < kInter; ++t) {
       const std::vector<double> down = oracle::decode(layer.experts[static_cast<std::size_t>(t % 3)].down);
       for (std::int64_t n = 0; n < kHidden; ++n)

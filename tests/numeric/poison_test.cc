@@ -15,7 +15,7 @@ TEST_P(poison, no_pattern_changes_a_bit) {
   const Case c = make_case(parse_test_problem(GetParam()));
   for_each_backend(c.test.problem, [&](std::string_view backend) {
     const Layer layer(c, backend, c.test.tokens + 3);  // a plan for more than comes: rows past the last stay poisoned
-    const Run first = layer.run(c, {.poison = Poison::k7F, .f32 = true});
+    const Result first = layer.run(c, {.poison = Poison::k7F, .f32 = true});
     for (const float value : first.f32) ASSERT_FALSE(std::isnan(value));
     for (const Poison pattern : {Poison::kFF, Poison::kNan})
       EXPECT_EQ(layer.run(c, {.poison = pattern, .f32 = true}).f32, first.f32)

@@ -23,15 +23,16 @@ TEST_P(routing_extremes, nan_in_one_token_stays_in_it) {
       if (bad_token(t)) bad.x[static_cast<std::size_t>(t * hidden + t * 7 % hidden)] = to_bf16(bad_value);
     for_each_backend(good.test.problem, [&](std::string_view backend) {
       const Layer layer(good, backend, good.test.tokens);
-      const Run want = layer.run(good);
-      const Run got = layer.run(bad);
+      const Result want = layer.run(good);
+      const Result got = layer.run(bad);
       for (std::int64_t t = 0; t < good.test.tokens; ++t)
         for (std::int64_t c = 0; c < hidden; ++c) {
           const auto at = static_cast<std::size_t>(t * hidden + c);
-          if (!bad_token(t))
+          if (!bad_token(t)) {
             ASSERT_EQ(got.bf16[at], want.bf16[at]) << "token " << t << ", col " << c;
-          else if (std::isnan(bad_value))
+          } else if (std::isnan(bad_value)) {
             ASSERT_TRUE(std::isnan(from_bf16(got.bf16[at]))) << "token " << t << ", col " << c;
+          }
         }
     });
   }
@@ -48,15 +49,16 @@ TEST_P(routing_extremes, poisoned_tokens_are_nan_and_change_no_other) {
   const std::int64_t hidden = good.test.problem.hidden;
   for_each_backend(good.test.problem, [&](std::string_view backend) {
     const Layer layer(good, backend, good.test.tokens);
-    const Run want = layer.run(good);
-    const Run got = layer.run(bad);
+    const Result want = layer.run(good);
+    const Result got = layer.run(bad);
     for (std::int64_t t = 0; t < good.test.tokens; ++t)
       for (std::int64_t c = 0; c < hidden; ++c) {
         const auto at = static_cast<std::size_t>(t * hidden + c);
-        if (bad_token(t))
+        if (bad_token(t)) {
           ASSERT_TRUE(std::isnan(from_bf16(got.bf16[at]))) << "token " << t << ", col " << c;
-        else
+        } else {
           ASSERT_EQ(got.bf16[at], want.bf16[at]) << "token " << t << ", col " << c;
+        }
       }
   });
 }
@@ -65,7 +67,7 @@ TEST_P(routing_extremes, poisoned_tokens_are_nan_and_change_no_other) {
 TEST_P(routing_extremes, the_weight_of_a_dropped_choice_is_not_read) {
   Case c = make_case(parse_test_problem(std::string("t=9 route=dropped h=80 i=48 e=3 k=2 ") + GetParam()));
   for_each_backend(c.test.problem, [&](std::string_view backend) {
-    const Run want = run_case(c, backend);
+    const Result want = run_case(c, backend);
     Case nan = c;
     for (std::size_t i = 0; i < nan.ids.size(); ++i)
       if (nan.ids[i] == -1) nan.topk_weights[i] = std::numeric_limits<float>::quiet_NaN();

@@ -14,6 +14,7 @@ namespace oracle {
 //          code: Q((A - D)/(s g) -+ 4u) <= code <= Q((A + D)/(s g) +- 4u), as values, so -0 = 0; all 0 where s = 0
 //   int8   s: amax / 127 of 64 values likewise, no rounding to codes; code likewise; all 0 where s = 0
 // The 4u are the fp32 operations between a value and its code: product with the constant, division, division.
+// The report counts elements of routed rows; the shared expert's, perhaps of another format, are judged alike.
 Report check_intermediate(const Layer& layer, const Batch& batch, const Expected& expected, const Intermediate& got);
 
 }  // namespace oracle

@@ -108,8 +108,7 @@ Report check_output(const Layer& layer, const Batch& batch, const Intermediate& 
       if (down.empty()) down = decode(layer.experts[e].down);
       const double w = static_cast<double>(batch.weights[choice]);
       add_row(layer.experts[e], down, decode(got.routed, got.row_of[choice]),
-              {layer.weight_before_gemm2 ? 1.0 : w, 0.0},
-              row_of_want(static_cast<std::int64_t>(choice) / layer.top_k));
+              {layer.weight_before_gemm2 ? 1.0 : w, 0.0}, row_of_want(static_cast<std::int64_t>(choice) / layer.top_k));
     }
   }
   if (layer.shared_inter > 0) {

@@ -8,38 +8,18 @@
 namespace oracle {
 namespace {
 
-struct Row {
-  std::vector<double> mid, half;
-  bool exact = true;  // all half are 0
-};
-
-Row quantised(Activations format, std::span<const double> x, double static_global) {
-  Row row;
-  for (const Interval& a : quantise(format, x, static_global)) {
-    row.mid.push_back(a.mid());
-    row.half.push_back(a.half());
-    row.exact = row.exact && a.half() == 0.0;
-  }
-  return row;
-}
-
-// [row i of the decoded matrix] . x, with its bound.
-Bounded dot(const Row& x, const double* w, double bias) {
-  const auto k = x.mid.size();
-  const double* mid = x.mid.data();
-  const double* half = x.half.data();
-  double sum = 0.0, magnitude = 0.0, ambiguous = 0.0;
+// x . (one row of weights) + bias, with its bound.
+Bounded dot(const std::vector<double>& x, const double* w, double bias) {
+  const std::size_t k = x.size();
+  const double* a = x.data();
+  double sum = 0.0, magnitude = 0.0;
 #pragma omp simd reduction(+ : sum, magnitude)
   for (std::size_t c = 0; c < k; ++c) {
-    const double product = mid[c] * w[c];
+    const double product = a[c] * w[c];
     sum += product;
     magnitude += std::fabs(product);
   }
-  if (!x.exact) {
-#pragma omp simd reduction(+ : ambiguous)
-    for (std::size_t c = 0; c < k; ++c) ambiguous += half[c] * std::fabs(w[c]);
-  }
-  double bound = (static_cast<double>(k) + 8) * kUnit * (magnitude + ambiguous) + ambiguous + 1e-36;
+  double bound = (static_cast<double>(k) + 8) * kUnit * magnitude + 1e-36;
   if (bias != 0.0) bound += kUnit * (std::fabs(sum + bias) + std::fabs(bias));
   return {sum + bias, bound};
 }
@@ -60,7 +40,7 @@ ExpectedRow expected_row(const Layer& layer, const Expert& expert, const Decoded
   row.exists = true;
   row.finite = is_finite(x);
   if (!row.finite) return row;
-  const Row a = quantised(format, x, layer.static_scale ? expert.gate_up_input_scale : 0.0);
+  const std::vector<double> a = quantise(format, x, layer.static_scale ? expert.gate_up_input_scale : 0.0);
   for (std::int64_t i = 0; i < inter; ++i) {
     const auto n = static_cast<std::size_t>(i);
     const auto at = n * x.size();

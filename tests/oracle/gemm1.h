@@ -26,8 +26,7 @@ struct Expected {
 //    bf16 x E2M1, bf16 x bf16 have at most 16 significant bits;
 //  - scales and globals enter by a few products, each a relative u, whatever their order: 8 u covers them;
 //  - K - 1 additions in any order, blocked or not, add at most (K - 1) u sum|a w|.
-//  So dG = (K + 8) u sum|a_c w_c|, plus u (|G| + |b|) for a bias. Where the quantiser of x is ambiguous (quantise.h)
-//  the half-width of a_c adds |w_c| half(a_c).
+//  So dG = (K + 8) u sum|a_c w_c|, plus u (|G| + |b|) for a bias.
 // Then activate(); a top-k weight before the second GEMM multiplies value and half-width and adds u |A w|.
 Expected gemm1(const Layer& layer, const Batch& batch);
 

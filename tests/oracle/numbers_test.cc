@@ -46,24 +46,33 @@ TEST(oracle_numbers, e4m3_landmarks) {
   EXPECT_EQ(round_e4m3(1e6), 448.0);
 }
 
-TEST(oracle_quantise, a_quotient_on_a_threshold_allows_both_codes) {
+TEST(oracle_quantise, nvfp4_codes_and_ties) {
   std::vector<double> x(16, 0.0);
-  x[0] = 2688.0;       // g = 1, s = 448
-  x[1] = 448.0 * 2.5;  // exactly between 2 and 3
-  x[2] = 448.0 * 2.6;
-  const std::vector<Interval> a = quantise(Activations::kNvfp4, x, 0.0);
-  EXPECT_EQ(a[0].mid(), 2688.0);
-  EXPECT_EQ(a[1].lo, 2 * 448.0);
-  EXPECT_EQ(a[1].hi, 3 * 448.0);
-  EXPECT_EQ(a[2].lo, 3 * 448.0);
-  EXPECT_EQ(a[2].hi, 3 * 448.0);
+  x[0] = 2688.0;        // g = 1, s = 448
+  x[1] = -448.0 * 2.5;  // exactly between 2 and 3
+  x[2] = 448.0 * 2.625;
+  const std::vector<double> a = quantise(Activations::kNvfp4, x, 0.0);
+  EXPECT_EQ(a[0], 2688.0);
+  EXPECT_EQ(a[1], -2 * 448.0);
+  EXPECT_EQ(a[2], 3 * 448.0);
 }
 
 TEST(oracle_quantise, a_static_scale_saturates) {
   std::vector<double> x(16, 1.0);
   x[3] = -100.0;
-  const std::vector<Interval> a = quantise(Activations::kNvfp4, x, 0x1p-10);
-  EXPECT_EQ(a[3].mid(), -2688.0 / 1024);
+  EXPECT_EQ(quantise(Activations::kNvfp4, x, 0x1p-10)[3], -2688.0 / 1024);
+}
+
+TEST(oracle_quantise, int8_has_a_scale_per_64) {
+  std::vector<double> x(80, 1.0);
+  x[5] = 127.0;
+  x[6] = 2.5;
+  x[70] = -254.0;
+  x[71] = 3.0;
+  const std::vector<double> a = quantise(Activations::kInt8, x, 0.0);
+  EXPECT_EQ(a[6], 2.0);
+  EXPECT_EQ(a[70], -254.0);
+  EXPECT_EQ(a[71], 4.0);  // 1.5 steps of 2: the tie goes to 2
 }
 
 }  // namespace

@@ -1,13 +1,14 @@
-// What a row of activations may become in each activation format: an interval per element, nearly always one value.
+// What a row of activations becomes in each activation format, before the first GEMM.
 //
-// The contract (docs/numerics.md) fixes the fp32 operations of the quantiser, and other tests hold the library to its
-// bytes. Here only the mathematics counts: a result is accepted where a few fp32 roundings explain it. So
-//   nvfp4   g = amax(row) / 2688 (or the given static one); s = E4M3(amax(block) / (6 g)); code = E2M1(x / (s g))
-//   int8    s = amax(64 values) / 127; code = nearest integer of x / s, ties to even
-// with each quotient known to a relative 4u, u = 2^-24. A quotient within 4u of a rounding threshold gives both codes.
+// x is known exactly (it is bf16), so nothing is left to rounding: the contract (docs/numerics.md) fixes each fp32
+// operation, written fl() here, and the oracle follows it in its own words.
+//   nvfp4   g = fl(amax(row) / 2688), or the given static one; per block of 16: s = E4M3(fl(amax / fl(6 g))),
+//   saturating;
+//           code = E2M1(fl(x / fl(s g))); the value is code * s * g, exact
+//   int8    per 64: s = fl(amax / 127); code = fl(x / s) to the nearest integer, ties to even; the value is code * s
+//   bf16    as it is
 #pragma once
 
-#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -15,14 +16,7 @@
 
 namespace oracle {
 
-struct Interval {
-  double lo = 0.0;
-  double hi = 0.0;
-  double mid() const { return (lo + hi) / 2; }
-  double half() const { return (hi - lo) / 2; }
-};
-
 // x [cols] exact bf16 values. static_global is used where the format is nvfp4 and it is above 0.
-std::vector<Interval> quantise(Activations format, std::span<const double> x, double static_global);
+std::vector<double> quantise(Activations format, std::span<const double> x, double static_global);
 
 }  // namespace oracle

@@ -1,10 +1,12 @@
-// Runs a check on every backend that takes a problem. A refusal is printed and counted at the end of the binary.
+// Runs a check on every backend that takes a problem, and the cpu backend with every instruction set that this machine
+// has. A refusal is printed and counted at the end of the binary.
 #pragma once
 
 #include <gtest/gtest.h>
 
 #include <string>
 
+#include "support/cpu_targets.h"
 #include "support/summary.h"
 
 namespace megamoe::test {
@@ -16,8 +18,15 @@ void for_each_backend(const Problem& problem, const Check& check) {
       note_skip(candidate.backend, problem, candidate.refusal);
       continue;
     }
-    SCOPED_TRACE("backend " + std::string(candidate.backend));
-    check(candidate.backend);
+    if (candidate.backend == "cpu") {
+      for_each_cpu_target([&](const std::string& target) {
+        SCOPED_TRACE("backend cpu, " + target);
+        check(candidate.backend);
+      });
+    } else {
+      SCOPED_TRACE("backend " + std::string(candidate.backend));
+      check(candidate.backend);
+    }
   }
 }
 

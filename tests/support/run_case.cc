@@ -46,7 +46,7 @@ class HostileBlock {
 
 }  // namespace
 
-std::vector<double> Run::as_doubles() const {
+std::vector<double> Result::as_doubles() const {
   std::vector<double> values(f32.begin(), f32.end());
   for (const std::uint16_t bits : bf16) values.push_back(from_bf16(bits));
   return values;
@@ -59,11 +59,11 @@ Layer::Layer(const Case& c, std::string_view backend, std::int64_t max_tokens, i
   EXPECT_EQ(plan_->backend(), backend);
 }
 
-Run Layer::run(const Case& c, const RunOptions& options) const {
+Result Layer::run(const Case& c, const RunOptions& options) const {
   const auto elements = static_cast<std::size_t>(c.test.tokens * c.test.problem.hidden);
   HostileBlock workspace(plan_->workspace_bytes(), 1, options.poison);
   HostileBlock output(elements * (options.f32 ? 4 : 2), 4, options.poison);
-  Run run;
+  Result run;
   RunArgs args;
   args.tokens = c.test.tokens;
   args.x = c.x;
@@ -85,7 +85,7 @@ Run Layer::run(const Case& c, const RunOptions& options) const {
   return run;
 }
 
-Run run_case(const Case& c, std::string_view backend, const RunOptions& options, int threads) {
+Result run_case(const Case& c, std::string_view backend, const RunOptions& options, int threads) {
   return Layer(c, backend, c.test.tokens, threads).run(c, options);
 }
 

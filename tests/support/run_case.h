@@ -18,7 +18,7 @@ enum class Poison : std::uint32_t {
   kNan = 0x7FC07FC0u,  // quiet NaN as BF16 and as FP32
 };
 
-struct Run {
+struct Result {
   std::vector<std::uint16_t> bf16;  // [tokens, hidden]; the one asked for is filled
   std::vector<float> f32;
   Intermediate intermediate;
@@ -37,13 +37,13 @@ class Layer {
  public:
   Layer(const Case& c, std::string_view backend, std::int64_t max_tokens, int threads = 0);
 
-  Run run(const Case& c, const RunOptions& options = {}) const;  // fails the test if a canary died
+  Result run(const Case& c, const RunOptions& options = {}) const;  // fails the test if a canary died
   const Plan& plan() const { return *plan_; }
 
  private:
   std::unique_ptr<Plan> plan_;
 };
 
-Run run_case(const Case& c, std::string_view backend, const RunOptions& options = {}, int threads = 0);
+Result run_case(const Case& c, std::string_view backend, const RunOptions& options = {}, int threads = 0);
 
 }  // namespace megamoe::test

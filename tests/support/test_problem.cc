@@ -1,5 +1,6 @@
 #include "support/test_problem.h"
 
+#include <algorithm>
 #include <array>
 #include <fstream>
 #include <sstream>
@@ -35,6 +36,8 @@ std::string TestProblem::to_string() const {
   text << ' ' << problem.to_string();
   return text.str();
 }
+
+void PrintTo(const TestProblem& test, std::ostream* out) { *out << test.to_string(); }
 
 TestProblem parse_test_problem(std::string_view text) {
   TestProblem result;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <iosfwd>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,6 +33,8 @@ struct TestProblem {
 
   std::string to_string() const;  // parse_test_problem reads it back
 };
+
+void PrintTo(const TestProblem& test, std::ostream* out);  // GoogleTest's hook for its messages
 
 TestProblem parse_test_problem(std::string_view text);
 

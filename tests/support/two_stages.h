@@ -27,7 +27,7 @@ class TwoStages {
 
   // Fails the current test, with the first element outside, its bound and a line that runs it again. `run` must hold
   // the intermediate. `backend` names the run in messages and in the summary.
-  void check(const Run& run, std::string_view backend, Trust trust = Trust::kFull) const;
+  void check(const Result& run, std::string_view backend, Trust trust = Trust::kFull) const;
 
  private:
   const Case& case_;
