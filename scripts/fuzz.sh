@@ -26,7 +26,7 @@ for target in "${targets[@]}"; do
     exit 1
   fi
   echo "fuzz: $name, $each s, from $(find "$corpus" -type f | wc -l) inputs"
-  if ! "$target" -max_total_time="$each" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 \
+  if ! "$target" -max_total_time="$each" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 -dict=fuzz/json.dict \
     -artifact_prefix="build/fuzz/crashes/$name-" "$found" "$corpus" >"build/fuzz/$name.log" 2>&1; then
     cat "build/fuzz/$name.log" >&2
     echo "fuzz: $name failed; the input is in build/fuzz/crashes/" >&2

@@ -14,29 +14,13 @@ namespace {
 // Room behind the text that the JSON parser may read (not use), so that it need not copy the header.
 constexpr std::size_t kParserPaddingBytes = 64;
 
-// Reads N and checks it against the file before anything of that size is allocated.
-std::uint64_t read_header_length(const MappedFile& file) {
-  if (file.size() < kSafetensorsLengthBytes)
-    throw Error(Code::kBadFile, file.path(), ": found ", file.size(), " bytes, a safetensors file has at least ",
-                kSafetensorsLengthBytes);
-  std::array<std::byte, kSafetensorsLengthBytes> raw{};
-  file.read_at(0, raw);
-  std::uint64_t length = 0;
-  for (std::size_t i = 0; i < raw.size(); ++i) length |= std::to_integer<std::uint64_t>(raw[i]) << (8 * i);
-  if (length > kMaxHeaderBytes)
-    throw Error(Code::kBadFile, file.path(), ": header length: found ", length, ", accepted: at most ",
-                kMaxHeaderBytes);
-  if (length > file.size() - kSafetensorsLengthBytes)
-    throw Error(Code::kBadFile, file.path(), ": header length: found ", length, ", the file has ",
-                file.size() - kSafetensorsLengthBytes, " bytes behind it (truncated?)");
-  if (length == 0) throw Error(Code::kBadFile, file.path(), ": header length: found 0, accepted: 2 or more");
-  return length;
-}
-
 }  // namespace
 
 SafetensorsFile::SafetensorsFile(MappedFile file) : file_(std::move(file)) {
-  const std::uint64_t length = read_header_length(file_);
+  std::array<std::byte, kSafetensorsLengthBytes> raw{};
+  const auto first = std::span(raw).first(static_cast<std::size_t>(std::min<std::uint64_t>(raw.size(), file_.size())));
+  file_.read_at(0, first);
+  const std::uint64_t length = checked_header_length(first, file_.size(), file_.path());
   data_begin_ = kSafetensorsLengthBytes + length;
   // Copied, not parsed from the mapping: what was checked must be what is used, whatever others do to the file.
   std::string json;

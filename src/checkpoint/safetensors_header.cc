@@ -210,6 +210,24 @@ std::uint64_t checked_tensor_bytes(const Shape& shape, DType dtype, std::string_
   return bits / 8;
 }
 
+std::uint64_t checked_header_length(std::span<const std::byte> first, std::uint64_t file_bytes,
+                                    const std::string& file) {
+  if (first.size() < kSafetensorsLengthBytes)
+    throw Error(Code::kBadFile, file, ": found ", file_bytes, " bytes, a safetensors file has at least ",
+                kSafetensorsLengthBytes);
+  std::uint64_t length = 0;
+  for (std::size_t i = 0; i < kSafetensorsLengthBytes; ++i)
+    length |= std::to_integer<std::uint64_t>(first[i]) << (8 * i);
+  if (length > kMaxHeaderBytes)
+    throw Error(Code::kBadFile, file, ": header length: found ", length, ", accepted: at most ", kMaxHeaderBytes);
+  const std::uint64_t behind = file_bytes - kSafetensorsLengthBytes;
+  if (length > behind)
+    throw Error(Code::kBadFile, file, ": header length: found ", length, ", the file has ", behind,
+                " bytes behind it (truncated?)");
+  if (length == 0) throw Error(Code::kBadFile, file, ": header length: found 0, accepted: 2 or more");
+  return length;
+}
+
 SafetensorsHeader parse_safetensors_header(std::string json, std::uint64_t data_bytes, const std::string& file) {
   const std::size_t spaces = json.find_first_not_of(' ');
   if (spaces == std::string::npos)

@@ -7,7 +7,9 @@
 // keys, unknown fields, null metadata and products that overflow, and it bounds what a hostile header can cost.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -40,6 +42,11 @@ struct SafetensorsHeader {
   std::vector<std::pair<std::string, std::string>> metadata;
   std::vector<std::string> notes;  // oddities that are accepted: one sentence each
 };
+
+// N, from the first bytes of a file of `file_bytes` bytes: at least 1, at most kMaxHeaderBytes, and inside the file.
+// `first` has 8 bytes, or all of a shorter file. Throws kBadFile.
+std::uint64_t checked_header_length(std::span<const std::byte> first, std::uint64_t file_bytes,
+                                    const std::string& file);
 
 // Parses the N bytes of JSON and checks them against the size of the data that follows. Names are compared as bytes:
 // two Unicode forms of one text are two names. Never builds a path from a name. Memory: at most 8 times the header.
