@@ -1,0 +1,249 @@
+// quantize: the routed experts of a BF16, F16 or F32 model to NVFP4, expert by expert.
+#include <algorithm>
+#include <cmath>
+#include <unordered_map>
+
+#include "base/threads.h"
+#include "checkpoint/layer.h"
+#include "checkpoint/rewrite.h"
+#include "megamoe/formats/nvfp4.h"
+#include "megamoe/quant.h"
+#include "megamoe/quant/error_stats.h"
+#include "quant/row_reader.h"
+
+namespace megamoe {
+namespace {
+
+using Which = std::size_t;  // 0 gate, 1 up, 2 down
+
+// The matrices of one expert that are in one shard: what one thread works on.
+struct Unit {
+  std::size_t layer = 0;  // position in layers
+  std::size_t expert = 0;
+  std::vector<Which> matrices;
+  std::array<ErrorStats, 3> error;
+};
+
+// Memory of one thread.
+struct Scratch {
+  std::vector<std::uint8_t> codes, sf;
+  std::vector<float> want, got;
+};
+
+// max |w| as the recipe wants it; throws for a weight that is not finite.
+float amax_of(const Model& model, const StoredMatrix& matrix, QuantRecipe recipe, std::vector<float>& row) {
+  row.resize(static_cast<std::size_t>(matrix.view.cols));
+  float amax = 0.0f;
+  for (std::int64_t r = 0; r < matrix.view.rows; ++r) {
+    read_floats(matrix.view.data, matrix.dtype, r * matrix.view.cols, matrix.view.cols, row.data());
+    const auto bad = std::ranges::find_if(row, [](float value) { return !std::isfinite(value); });
+    if (bad != row.end())
+      throw Error(Code::kBadFile, model.file_of(*matrix.weight), ": ", matrix.weight->name, ": element [", r, ", ",
+                  bad - row.begin(), "] is ", *bad, ", accepted: finite weights");
+    amax = std::max(amax, nvfp4_amax(recipe, row));
+  }
+  return amax;
+}
+
+void measure(const StoredMatrix& matrix, std::span<const std::uint8_t> codes, std::span<const std::uint8_t> sf,
+             float global_scale, Scratch& scratch, ErrorStats& error) {
+  const auto cols = static_cast<std::size_t>(matrix.view.cols);
+  scratch.want.resize(cols);
+  scratch.got.resize(cols);
+  for (std::size_t r = 0; r < static_cast<std::size_t>(matrix.view.rows); ++r) {
+    read_floats(matrix.view.data, matrix.dtype, static_cast<std::int64_t>(r * cols), matrix.view.cols,
+                scratch.want.data());
+    dequantize_nvfp4_row(&codes[r * cols / 2], &sf[r * cols / kNvfp4Block], global_scale, scratch.got);
+    error.add(scratch.want, scratch.got);
+  }
+}
+
+class Quantizer final : public Transform {
+ public:
+  Quantizer(const Model& model, const Dialect& dialect, QuantRecipe recipe)
+      : model_(model), dialect_(dialect), recipe_(recipe), units_(model.files.shards().size()) {
+    for (const std::int64_t index : model.architecture.moe_layers) add_layer(index);
+  }
+
+  std::int64_t matrices() const noexcept { return static_cast<std::int64_t>(of_weight_.size()); }
+  std::uint64_t input_bytes() const noexcept { return input_bytes_; }
+  std::uint64_t output_bytes() const noexcept { return output_bytes_; }
+
+  // Errors over all experts, in a fixed order whatever the threads did.
+  std::vector<RewriteReport::Layer> errors() const {
+    std::vector<std::array<ErrorStats, 3>> sums(layers_.size());
+    for (const std::vector<Unit>& shard : units_)
+      for (const Unit& unit : shard)
+        for (Which which = 0; which < 3; ++which) sums[unit.layer][which].merge(unit.error[which]);
+    std::vector<RewriteReport::Layer> result;
+    for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
+      RewriteReport::Layer& to = result.emplace_back();
+      to.index = layers_[layer].index;
+      for (Which which = 0; which < 3; ++which) {
+        const ErrorStats& error = sums[layer][which];
+        to.error[which] = {error.sqnr_db(), error.relative_error(), error.max_abs()};
+      }
+    }
+    return result;
+  }
+
+  std::vector<TensorSpec> outputs(const Tensor& tensor) const override {
+    const auto found = of_weight_.find(&tensor);
+    if (found == of_weight_.end()) return {};
+    const StoredMatrix& matrix = *found->second;
+    const std::int64_t rows = matrix.view.rows, cols = matrix.view.cols;
+    return {{matrix.module + std::string(dialect_.codes), DType::kU8, {rows, cols / 2}},
+            {matrix.module + std::string(dialect_.sf), DType::kF8E4M3, {rows, cols / kNvfp4Block}},
+            scalar_spec(dialect_, matrix.module + std::string(dialect_.global))};
+  }
+
+  std::vector<const Tensor*> foreign_sources(std::uint32_t shard) const override {
+    std::vector<const Tensor*> tensors;
+    for (const Unit& unit : units_[shard])
+      for (const Which which : {Which{0}, Which{1}}) {
+        const Tensor* partner = matrix_of(unit, which).weight;
+        const bool is_pair_here = std::ranges::find(unit.matrices, 1 - which) != unit.matrices.end();
+        if (is_pair_here && partner->shard != shard) tensors.push_back(partner);
+      }
+    return tensors;
+  }
+
+  void write(std::uint32_t shard, SafetensorsWriter& writer, Progress& progress) override {
+    const Threads threads;
+    std::vector<Scratch> scratch(static_cast<std::size_t>(threads.count()));
+    std::mutex writing;
+    threads.each(static_cast<std::int64_t>(units_[shard].size()), [&](std::int64_t step, int worker) {
+      Unit& unit = units_[shard][static_cast<std::size_t>(step)];
+      write_unit(unit, scratch[static_cast<std::size_t>(worker)], writing, writer, progress);
+    });
+  }
+
+  void look_at_finished(std::uint32_t shard, const SafetensorsFile& file) override {
+    Scratch scratch;
+    for (Unit& unit : units_[shard])
+      for (const Which which : unit.matrices) {
+        const StoredMatrix& matrix = matrix_of(unit, which);
+        const auto bytes = [&](std::string_view suffix) {
+          const ConstTensorView view = file.tensor(matrix.module + std::string(suffix));
+          return std::span(static_cast<const std::uint8_t*>(view.data), static_cast<std::size_t>(view.bytes()));
+        };
+        measure(matrix, bytes(dialect_.codes), bytes(dialect_.sf), global_scale(unit, which, scratch), scratch,
+                unit.error[which]);
+      }
+  }
+
+  const Dialect& dialect() const override { return dialect_; }
+  bool has_input_scales() const override { return false; }
+  bool quantised(const Tensor& weight) const override { return of_weight_.contains(&weight); }
+  std::string options() const override {
+    return "quantize dialect=" + std::string(dialect_.name) + " recipe=" + std::string(quant_recipe_name(recipe_));
+  }
+
+ private:
+  void add_layer(std::int64_t index) {
+    Pass pass;
+    StoredLayer layer = read_layer(model_, index, pass);
+    pass.problems.throw_if_any();
+    // Only the experts are of use here.
+    layer.router = {};
+    layer.shared.reset();
+    layers_.push_back(std::move(layer));
+
+    const std::size_t at = layers_.size() - 1;
+    const std::vector<StoredExpert>& experts = layers_[at].experts;
+    for (std::size_t expert = 0; expert < experts.size(); ++expert)
+      for (Which which = 0; which < 3; ++which) {
+        const StoredMatrix& matrix = *experts[expert].matrices[which];
+        std::vector<Unit>& units = units_[matrix.weight->shard];
+        if (units.empty() || units.back().layer != at || units.back().expert != expert)
+          units.push_back({.layer = at, .expert = expert, .matrices = {}, .error = {}});
+        units.back().matrices.push_back(which);
+        of_weight_.emplace(matrix.weight, &matrix);
+        input_bytes_ += static_cast<std::uint64_t>(matrix.weight->view.bytes());
+        for (const TensorSpec& spec : outputs(*matrix.weight))
+          output_bytes_ += checked_tensor_bytes(spec.shape, spec.dtype, spec.name);
+      }
+  }
+
+  const StoredMatrix& matrix_of(const Unit& unit, Which which) const {
+    return *layers_[unit.layer].experts[unit.expert].matrices[which];
+  }
+
+  // Gate and up share theirs: engines that fuse the two matrices take one scale for both, and scales below the
+  // larger amax lose nothing, since block scales are floating point.
+  float global_scale(const Unit& unit, Which which, Scratch& scratch) const {
+    float amax = amax_of(model_, matrix_of(unit, which), recipe_, scratch.want);
+    if (which < 2) amax = std::max(amax, amax_of(model_, matrix_of(unit, 1 - which), recipe_, scratch.want));
+    return storable_multiplier(nvfp4_global_scale(recipe_, amax));
+  }
+
+  void write_unit(Unit& unit, Scratch& scratch, std::mutex& writing, SafetensorsWriter& writer, Progress& progress) {
+    float gate_up_scale = 0.0f;
+    for (const Which which : unit.matrices) {
+      const StoredMatrix& matrix = matrix_of(unit, which);
+      const bool is_known = which < 2 && gate_up_scale != 0.0f;
+      const float scale = is_known ? gate_up_scale : global_scale(unit, which, scratch);
+      if (which < 2) gate_up_scale = scale;
+
+      const auto weights = static_cast<std::size_t>(matrix.view.rows * matrix.view.cols);
+      scratch.codes.resize(weights / 2);
+      scratch.sf.resize(weights / kNvfp4Block);
+      float scale_out = 0.0f;
+      quantize_nvfp4(matrix.weight->view,
+                     {.recipe = recipe_, .mode = GlobalScaleMode::kStatic, .static_global_scale = scale},
+                     {.codes = scratch.codes, .sf = scratch.sf, .global_scales = std::span(&scale_out, 1)});
+      measure(matrix, scratch.codes, scratch.sf, scale, scratch, unit.error[which]);
+
+      const float stored = stored_scalar(dialect_, scale);
+      {
+        const std::lock_guard lock(writing);
+        writer.append(matrix.module + std::string(dialect_.codes), std::as_bytes(std::span(scratch.codes)));
+        writer.append(matrix.module + std::string(dialect_.sf), std::as_bytes(std::span(scratch.sf)));
+        writer.append(matrix.module + std::string(dialect_.global), std::as_bytes(std::span(&stored, 1)));
+      }
+      progress.add(static_cast<std::uint64_t>(matrix.weight->view.bytes()), matrix.module);
+    }
+  }
+
+  const Model& model_;
+  const Dialect& dialect_;
+  const QuantRecipe recipe_;
+  std::vector<StoredLayer> layers_;
+  std::unordered_map<const Tensor*, const StoredMatrix*> of_weight_;
+  std::vector<std::vector<Unit>> units_;  // of each shard
+  std::uint64_t input_bytes_ = 0;
+  std::uint64_t output_bytes_ = 0;
+};
+
+}  // namespace
+
+RewriteReport quantize(const std::string& dir, const std::string& out, const QuantizeOptions& options) {
+  const Dialect& dialect = require_quantised_dialect(options.dialect);
+  QuantRecipe recipe{};
+  if (!parse_quant_recipe(options.recipe, &recipe))
+    throw Error(Code::kInvalidArgument, "recipe: asked ", options.recipe, ", accepted: rne, bridge, four_six, mse");
+
+  Findings problems, notes;
+  const std::shared_ptr<const Model> model = open_model(dir, problems, notes);
+  if (problems.empty() && model->dialect != &plain_dialect())
+    throw Error(Code::kUnsupported, dir, ": is quantised already (", model->dialect->name,
+                "), accepted: a model with BF16, F16 or F32 experts");
+  problems.throw_if_any();
+
+  Quantizer quantizer(*model, dialect, recipe);
+  const Architecture& a = model->architecture;
+  const std::int64_t expected = static_cast<std::int64_t>(a.moe_layers.size()) * a.experts * 3;
+  if (quantizer.matrices() != expected)
+    throw Error(Code::kInternal, dir, ": ", quantizer.matrices(), " matrices to quantise, expected ", expected);
+
+  RewriteReport report;
+  rewrite(*model, out, options, quantizer, report);
+  report.matrices = quantizer.matrices();
+  report.input_expert_bytes = quantizer.input_bytes();
+  report.output_expert_bytes = quantizer.output_bytes();
+  report.layers = quantizer.errors();
+  for (Finding& note : notes.take()) report.notes.push_back(std::move(note));
+  return report;
+}
+
+}  // namespace megamoe
