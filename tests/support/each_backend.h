@@ -11,14 +11,19 @@
 
 namespace megamoe::test {
 
+enum class CpuTargets {
+  kAll,
+  kBest,  // the one that a user of this machine gets: for checks of many calls, which would take minutes otherwise
+};
+
 template <class Check>
-void for_each_backend(const Problem& problem, const Check& check) {
+void for_each_backend(const Problem& problem, const Check& check, CpuTargets targets = CpuTargets::kAll) {
   for (const Candidate& candidate : candidates(problem)) {
     if (!candidate.refusal.empty()) {
       note_skip(candidate.backend, problem, candidate.refusal);
       continue;
     }
-    if (candidate.backend == "cpu") {
+    if (candidate.backend == "cpu" && targets == CpuTargets::kAll) {
       for_each_cpu_target([&](const std::string& target) {
         SCOPED_TRACE("backend cpu, " + target);
         check(candidate.backend);
