@@ -1,8 +1,9 @@
 // A small language model really trained on text: its MoE layers on the hidden states of held-out text, against the
 // outputs that PyTorch recorded in fp32 (moe_io.safetensors).
 //
-// The expected errors come from an independent double-precision calculation of recipe rne: relative to the BF16 model,
-// 0.085 and 0.067 with BF16 activations, 0.120 and 0.098 with NVFP4 activations and a scale per token.
+// The expected errors of recipe rne come from a separate float64 calculation in NumPy, with one global scale a matrix
+// and the recorded routing. Coarser globals move them by 1 to 2 %: one for all gates and ups of a layer and one for all
+// downs gives 0.0847 and 0.0669 with BF16 activations.
 #include <gtest/gtest.h>
 
 #include <bit>
@@ -130,7 +131,7 @@ TEST(tiny_model, bf16_weights_and_activations_repeat_the_model) {
 }
 
 TEST(tiny_model, recipe_rne_has_the_errors_of_an_independent_calculation) {
-  constexpr double kExpected[2][2] = {{0.085, 0.067}, {0.120, 0.098}};
+  constexpr double kExpected[2][2] = {{0.08400, 0.06610}, {0.11782, 0.09537}};  // [activations][layer]
   for (const ActivationFormat activations : {ActivationFormat::kBf16, ActivationFormat::kNvfp4})
     for (const int layer : {0, 1}) {
       TinyLayer tiny(layer);
@@ -142,7 +143,8 @@ TEST(tiny_model, recipe_rne_has_the_errors_of_an_independent_calculation) {
             std::printf("[ model    ] layer %d, w=nvfp4 rne a=%s, %.*s: relative error %.6f\n", layer,
                         activations == ActivationFormat::kBf16 ? "bf16" : "nvfp4", static_cast<int>(backend.size()),
                         backend.data(), error);
-            EXPECT_NEAR(error, kExpected[activations == ActivationFormat::kNvfp4][layer], 0.0005);
+            // f32 against float64 moves single codes, each a little of the whole.
+            EXPECT_NEAR(error, kExpected[activations == ActivationFormat::kNvfp4][layer], 0.0002);
           },
           CpuTargets::kBest);
     }
