@@ -111,8 +111,10 @@ class Experiment {
     ::posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, (dir_ / "stderr").c_str(), O_WRONLY | O_CREAT | O_TRUNC,
                                        0666);
     pid_t child = 0;
-    EXPECT_EQ(::posix_spawn(&child, MEGAMOE_WRITE_JOB, &actions, nullptr, const_cast<char**>(argv), environ), 0);
+    const int spawned = ::posix_spawn(&child, MEGAMOE_WRITE_JOB, &actions, nullptr, const_cast<char**>(argv), environ);
     ::posix_spawn_file_actions_destroy(&actions);
+    // Without a child there is nobody to kill: signalling process 0 would end this program and its group.
+    if (spawned != 0) throw std::runtime_error(std::string("cannot start ") + MEGAMOE_WRITE_JOB);
     if (kill_after_us >= 0) {
       std::this_thread::sleep_for(std::chrono::microseconds(kill_after_us));
       ::kill(child, SIGKILL);
