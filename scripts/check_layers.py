@@ -28,6 +28,7 @@ PUBLIC = {
     "backend": "moe",
     "backends": "moe",
     "checkpoint": "checkpoint",
+    "tensor_file": "checkpoint",
 }
 
 SOURCES = {".h", ".cc", ".cuh", ".cu"}

@@ -37,6 +37,10 @@ struct Finding {
 inline constexpr int kPitfallCount = 16;
 std::string_view pitfall_title(int pitfall) noexcept;
 
+// What this build reads: "qwen3_moe", ... and "plain", "modelopt", "compressed-tensors".
+std::vector<std::string_view> family_names();
+std::vector<std::string_view> dialect_names();
+
 // ---- Reading --------------------------------------------------------------------------------------------------------
 
 struct MoeLayer {

@@ -1,0 +1,79 @@
+#include "bench/read_probe.h"
+
+#include <sys/mman.h>
+#include <tbb/parallel_for.h>
+#include <tbb/task_arena.h>
+
+#include <array>
+#include <chrono>
+#include <cstring>
+#include <fstream>
+#include <string>
+
+#include "megamoe/error.h"
+
+namespace megamoe::bench {
+namespace {
+
+constexpr std::size_t kStep = 256;  // four cache lines a step: as many independent sums keep the adders busy
+
+std::uint64_t sum_of(const std::byte* data, std::size_t bytes) {
+  constexpr std::size_t kWords = kStep / sizeof(std::uint64_t);
+  std::array<std::uint64_t, kWords> sums{};
+  for (std::size_t at = 0; at + sizeof(sums) <= bytes; at += sizeof(sums)) {
+    std::array<std::uint64_t, kWords> words;
+    std::memcpy(words.data(), data + at, sizeof(words));
+    for (std::size_t i = 0; i < kWords; ++i) sums[i] += words[i];
+  }
+  std::uint64_t sum = 0;
+  for (const std::uint64_t part : sums) sum += part;
+  return sum;
+}
+
+}  // namespace
+
+std::size_t available_memory() {
+  std::ifstream file("/proc/meminfo");
+  std::string key;
+  std::size_t kib = 0;
+  for (std::string unit; file >> key >> kib; std::getline(file, unit))
+    if (key == "MemAvailable:") return kib * 1024;
+  return 0;
+}
+
+ReadProbe::ReadProbe(std::size_t bytes, int threads)
+    : bytes_(bytes), threads_(threads > 0 ? threads : tbb::this_task_arena::max_concurrency()) {
+  void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) throw Error(Code::kOutOfMemory, "read probe: no memory for ", bytes_, " bytes");
+  data_ = static_cast<std::byte*>(memory);
+#ifdef MADV_HUGEPAGE
+  madvise(data_, bytes_, MADV_HUGEPAGE);  // advice: where it is refused, small pages are measured
+#endif
+  std::memset(data_, 1, bytes_);
+}
+
+ReadProbe::~ReadProbe() { munmap(data_, bytes_); }
+
+double ReadProbe::read_once() {
+  const std::size_t part = bytes_ / static_cast<std::size_t>(threads_) / kStep * kStep;
+  std::vector<std::uint64_t> sums(static_cast<std::size_t>(threads_));
+  tbb::task_arena arena(threads_);
+  const auto start = std::chrono::steady_clock::now();
+  arena.execute([&] {
+    tbb::parallel_for(
+        0, threads_,
+        [&](int i) {
+          const auto n = static_cast<std::size_t>(i);
+          sums[n] = sum_of(data_ + n * part, part);
+        },
+        tbb::static_partitioner());
+  });
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  // Every byte is 1. Using the sums also keeps the compiler from dropping the reads.
+  const std::uint64_t expected = part / sizeof(std::uint64_t) * 0x0101010101010101u;
+  for (const std::uint64_t sum : sums)
+    if (sum != expected) throw Error(Code::kInternal, "read probe: a pass did not read what was written");
+  return static_cast<double>(part * static_cast<std::size_t>(threads_)) / took.count();
+}
+
+}  // namespace megamoe::bench

@@ -1,0 +1,55 @@
+#include "megamoe/moe_block.h"
+
+#include "megamoe/error.h"
+
+namespace megamoe {
+
+MoeBlock::MoeBlock(const MoeLayer& layer, const MoeBlockOptions& options)
+    : routing_(layer.routing),
+      router_weight_(layer.router_weight),
+      router_bias_(layer.router_bias),
+      choice_bias_(layer.choice_bias),
+      weights_(prepare(layer.problem, *layer.experts, {.backend = options.backend, .threads = options.threads})),
+      plan_(weights_, {.max_tokens = options.max_tokens, .threads = options.threads}),
+      workspace_(plan_.workspace_bytes()) {}
+
+RoutedTokens MoeBlock::route(std::span<const std::uint16_t> x) const {
+  const Problem& problem = plan_.problem();
+  const auto hidden = static_cast<std::size_t>(problem.hidden);
+  if (x.size() % hidden != 0)
+    throw Error(Code::kInvalidArgument, "x: found ", x.size(), " elements, accepted: a multiple of hidden = ", hidden);
+  const std::size_t tokens = x.size() / hidden;
+  std::vector<float> logits(tokens * static_cast<std::size_t>(problem.experts));
+  router_logits(routing_, x, router_weight_, router_bias_, problem.hidden, logits);
+
+  RoutedTokens routed;
+  routed.topk_ids.resize(tokens * static_cast<std::size_t>(problem.top_k));
+  routed.topk_weights.resize(routed.topk_ids.size());
+  routed.poisoned = megamoe::route(routing_, problem.experts, problem.top_k, logits, choice_bias_, routed.topk_ids,
+                                   routed.topk_weights);
+  return routed;
+}
+
+RunArgs MoeBlock::args(std::span<const std::uint16_t> x, const RoutedTokens& routed) {
+  RunArgs args;
+  args.tokens = static_cast<std::int64_t>(x.size()) / plan_.problem().hidden;
+  args.x = x;
+  args.topk_ids = routed.topk_ids;
+  args.topk_weights = routed.topk_weights;
+  args.workspace = workspace_;
+  return args;
+}
+
+void MoeBlock::run(std::span<const std::uint16_t> x, const RoutedTokens& routed, std::span<std::uint16_t> output) {
+  RunArgs call = args(x, routed);
+  call.output = output;
+  plan_.run(call);
+}
+
+void MoeBlock::run(std::span<const std::uint16_t> x, const RoutedTokens& routed, std::span<float> output) {
+  RunArgs call = args(x, routed);
+  call.output_f32 = output;
+  plan_.run(call);
+}
+
+}  // namespace megamoe
