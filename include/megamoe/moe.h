@@ -50,7 +50,8 @@ struct Activation {
 
 enum class TopkWeightPlace : std::uint8_t {
   kAfterGemm2,   // multiplied into the row's output when rows are combined
-  kBeforeGemm2,  // multiplied into the activation's result, before it is rounded to the activation format
+  kBeforeGemm2,  // multiplied into the activation's result, before it is rounded to the activation format, and into the
+                 // down bias, so that the layer means the same
 };
 
 // An expert that every token passes, added to the routed sum. Its activation is the layer's.

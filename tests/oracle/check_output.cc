@@ -38,11 +38,12 @@ struct Element {
   double extra = 0.0;  // error of the shared gate
 };
 
+// `bias_weight` is what the bias is multiplied with beside `weight`.
 void add_row(const Expert& expert, const std::vector<double>& down, const std::vector<double>& h, Bounded weight,
-             std::span<Element> out) {
+             double bias_weight, std::span<Element> out) {
   for (std::size_t n = 0; n < out.size(); ++n) {
     const Sum y = dot(h, &down[n * h.size()]);
-    const double bias = expert.down_bias.empty() ? 0.0 : static_cast<double>(expert.down_bias[n]);
+    const double bias = expert.down_bias.empty() ? 0.0 : bias_weight * static_cast<double>(expert.down_bias[n]);
     out[n].value += weight.value * (y.value + bias);
     out[n].magnitude += std::fabs(weight.value) * (y.magnitude + std::fabs(bias));
     out[n].extra += weight.half * std::fabs(y.value + bias);
@@ -108,14 +109,15 @@ Report check_output(const Layer& layer, const Batch& batch, const Intermediate& 
       if (down.empty()) down = decode(layer.experts[e].down);
       const double w = static_cast<double>(batch.weights[choice]);
       add_row(layer.experts[e], down, decode(got.routed, got.row_of[choice]),
-              {layer.weight_before_gemm2 ? 1.0 : w, 0.0}, row_of_want(static_cast<std::int64_t>(choice) / layer.top_k));
+              {layer.weight_before_gemm2 ? 1.0 : w, 0.0}, layer.weight_before_gemm2 ? w : 1.0,
+              row_of_want(static_cast<std::int64_t>(choice) / layer.top_k));
     }
   }
   if (layer.shared_inter > 0) {
     const std::vector<double> down = decode(layer.shared.down);
     for (std::int64_t t = 0; t < batch.tokens; ++t)
       add_row(layer.shared, down, decode(got.shared, t),
-              shared_factor(layer, batch.x.subspan(static_cast<std::size_t>(t) * hidden, hidden)), row_of_want(t));
+              shared_factor(layer, batch.x.subspan(static_cast<std::size_t>(t) * hidden, hidden)), 1.0, row_of_want(t));
   }
 
   Report report;

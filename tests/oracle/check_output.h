@@ -11,7 +11,7 @@ namespace oracle {
 enum class OutputType { kBf16, kF32 };
 
 // With h the dequantised intermediate of the code under test, exact in double, and I the widest inner dimension:
-//   Y = sum_j w_j (sum_i h_i w_i + b) + gate * shared     (w_j = 1 where the weight went into h before the GEMM)
+//   Y = sum_j w_j (sum_i h_i w_i + b) + gate * shared     (w_j in front of b only where it went into h)
 //   S = the same sum of magnitudes
 //   beta = (I + k + 8) u S      I - 1 additions and the products with scales per row, k + 1 additions across rows
 // A gate in front of the shared expert is sigmoid(z), z = x . v over H terms: its error is 1/4 of dz = (H + 8) u sum|x

@@ -23,7 +23,8 @@ void gemm2(const Kernels& kernels, const Work& work, const Item& item) {
         float* y = work.y.data() + (row + r) * bank.hidden + column;
         for (std::int64_t lane = 0; lane < lanes; ++lane) y[lane] = sums[r * kLanes + lane] * scale;
         if (bias == nullptr) continue;
-        for (std::int64_t lane = 0; lane < lanes; ++lane) y[lane] += bias[column + lane];
+        const float row_weight = work.row_weight(row + r);  // the rest of y has it already
+        for (std::int64_t lane = 0; lane < lanes; ++lane) y[lane] += bias[column + lane] * row_weight;
       }
     }
   }

@@ -5,6 +5,12 @@
 namespace megamoe::reference {
 namespace {
 
+// What a row's bias is multiplied with: the top-k weight, where the rest of y has it already.
+float bias_weight(const Call& call, const Rows& rows, std::int64_t row) {
+  if (call.problem.topk_weight == TopkWeightPlace::kAfterGemm2 || &rows != &call.ws.routed) return 1.0f;
+  return call.args.topk_weights[call.ws.choice_of[row]];
+}
+
 // At most kRowsAtOnce rows.
 void run_expert(const Call& call, const Expert& expert, const Rows& rows, RowRange range) {
   Workspace& ws = call.ws;
@@ -21,7 +27,7 @@ void run_expert(const Call& call, const Expert& expert, const Rows& rows, RowRan
     for (std::int64_t r = 0; r < count; ++r) {
       float& y = rows.y[(range.begin + r) * hidden + n];
       y = dot(a[r], down);
-      if (!expert.down_bias.empty()) y += expert.down_bias[n];
+      if (!expert.down_bias.empty()) y += expert.down_bias[n] * bias_weight(call, rows, range.begin + r);
     }
   }
 }
