@@ -33,8 +33,7 @@ struct Finding {
   std::string to_string() const;  // "file: tensor: sentence"
 };
 
-// The known ways in which NVFP4 checkpoints go wrong; 1..kPitfallCount. "reciprocal and multiplier globals mixed up",
-// ...
+// The known ways in which NVFP4 checkpoints go wrong, 1..kPitfallCount, in a few words each; "" for other numbers.
 inline constexpr int kPitfallCount = 16;
 std::string_view pitfall_title(int pitfall) noexcept;
 
