@@ -1,7 +1,7 @@
 // Input: the text of config.json, and after a NUL that of hf_quant_config.json.
 //
-// Whatever is accepted must be JSON for another parser too, mean a model whose sizes fit together, and, with a dialect's
-// own words put in, be read back as that dialect.
+// Whatever is accepted must be JSON for another parser too, mean a model whose sizes fit together, and, with a
+// dialect's own words put in, be read back as that dialect.
 #include <nlohmann/json.hpp>
 
 #include "check.h"

@@ -1,5 +1,5 @@
-// Checkpoints: directories in Hugging Face form (config.json, safetensors), read into MoE layers, inspected, quantised and
-// converted. docs/formats.md lists the families and dialects.
+// Checkpoints: directories in Hugging Face form (config.json, safetensors), read into MoE layers, inspected, quantised
+// and converted. docs/formats.md lists the families and dialects.
 //
 //   const Checkpoint checkpoint = Checkpoint::open("Qwen3-30B-A3B-NVFP4");
 //   const MoeLayer layer = checkpoint.layer(checkpoint.layers()[0]);
@@ -33,7 +33,7 @@ struct Finding {
   std::string to_string() const;  // "file: tensor: sentence"
 };
 
-// The known ways in which NVFP4 checkpoints go wrong; 1..kPitfallCount. "reciprocal and multiplier globals mixed up", ...
+// The known ways in which NVFP4 checkpoints go wrong, 1..kPitfallCount, in a few words each; "" for other numbers.
 inline constexpr int kPitfallCount = 16;
 std::string_view pitfall_title(int pitfall) noexcept;
 
@@ -63,9 +63,9 @@ class Checkpoint {
   static Checkpoint open(const std::string& dir);
 
   const std::string& dir() const noexcept;
-  std::string_view family() const noexcept;                // "qwen3_moe", ...
-  std::string_view dialect() const noexcept;               // "plain", "modelopt", "compressed-tensors"
-  std::span<const std::int64_t> layers() const noexcept;   // numbers of the layers with experts, ascending
+  std::string_view family() const noexcept;               // "qwen3_moe", ...
+  std::string_view dialect() const noexcept;              // "plain", "modelopt", "compressed-tensors"
+  std::span<const std::int64_t> layers() const noexcept;  // numbers of the layers with experts, ascending
 
   // Checks every tensor of the layer (presence, type, shape, every scale) and throws for the first fault.
   // Throws kInvalidArgument for a number that is not in layers().
@@ -143,7 +143,7 @@ struct RewriteReport {
     std::array<MatrixError, 3> error;  // gate, up, down; zeros from convert
   };
   std::string dialect;
-  std::uint64_t input_bytes = 0;   // tensor data
+  std::uint64_t input_bytes = 0;  // tensor data
   std::uint64_t output_bytes = 0;
   std::uint64_t input_expert_bytes = 0;
   std::uint64_t output_expert_bytes = 0;

@@ -83,9 +83,8 @@ Problem problem_of(const Architecture& a, WeightFormat weights, const StoredLaye
   problem.weights = weights;
   problem.activation = a.activation;
   if (layer.shared)
-    problem.shared = {.inter = a.shared_inter,
-                      .weights = layer.shared->matrices[0]->view.format,
-                      .gated = a.shared_gated};
+    problem.shared = {
+        .inter = a.shared_inter, .weights = layer.shared->matrices[0]->view.format, .gated = a.shared_gated};
   return problem;
 }
 

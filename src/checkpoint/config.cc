@@ -145,9 +145,7 @@ float ConfigReader::positive_number(std::string_view key) {
   return 1.0f;
 }
 
-bool ConfigReader::flag(std::string_view key) {
-  return require(key) == nullptr ? false : flag_or(key, false);
-}
+bool ConfigReader::flag(std::string_view key) { return require(key) == nullptr ? false : flag_or(key, false); }
 
 bool ConfigReader::flag_or(std::string_view key, bool fallback) {
   const Json* value = find(key);

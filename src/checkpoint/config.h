@@ -35,8 +35,8 @@ class Config {
 };
 
 // Reads one object of a config. A value that is missing, of another type or out of range becomes a finding and the
-// getter returns a harmless value, so that reading goes on and all faults are found. null counts as missing. It remembers
-// the keys that it was asked for, so that keys nobody understood can be refused.
+// getter returns a harmless value, so that reading goes on and all faults are found. null counts as missing. It
+// remembers the keys that it was asked for, so that keys nobody understood can be refused.
 class ConfigReader {
  public:
   ConfigReader(const Config& config, Findings& findings);

@@ -1,4 +1,5 @@
-// convert: NVFP4 from one dialect to another. Codes and block scales keep their bytes; names, scalars and configs change.
+// convert: NVFP4 from one dialect to another. Codes and block scales keep their bytes; names, scalars and configs
+// change.
 #include <cstring>
 #include <unordered_map>
 
@@ -25,8 +26,9 @@ class Converter final : public Transform {
   void add_notes(std::vector<Finding>& notes) const {
     if (inexact_ > 0)
       notes.push_back({1, "", "",
-                       std::to_string(inexact_) + " scalars have no f32 reciprocal that gives them back: they are off by "
-                                                  "one unit in the last place"});
+                       std::to_string(inexact_) +
+                           " scalars have no f32 reciprocal that gives them back: they are off by "
+                           "one unit in the last place"});
   }
 
   std::vector<TensorSpec> outputs(const Tensor& tensor) const override {

@@ -52,10 +52,12 @@ void count_tensors(const Model& model, const StoredLayer& layer, LayerResult& re
       result.report.expert_bytes += static_cast<std::uint64_t>(tensor->view.bytes());
     }
   for (const StoredMatrix* matrix : layer.routed()) result.weights += matrix->view.rows * matrix->view.cols;
-  const std::string first = model.expert_module(layer.index, 0) + "." + std::string(model.architecture.family->modules.gate);
+  const std::string first =
+      model.expert_module(layer.index, 0) + "." + std::string(model.architecture.family->modules.gate);
   const ModuleQuant quant = model.quant.of(first);
   const bool is_nvfp4 = quant.kind == ModuleQuant::Kind::kNvfp4;
-  result.report.expert_tensors_expected = model.architecture.experts * 3 * (is_nvfp4 ? (quant.input_scales ? 4 : 3) : 1);
+  result.report.expert_tensors_expected =
+      model.architecture.experts * 3 * (is_nvfp4 ? (quant.input_scales ? 4 : 3) : 1);
 }
 
 LayerResult inspect_layer(const Model& model, std::int64_t index) {
@@ -89,8 +91,8 @@ void check_dense_layers(const Model& model, Findings& problems) {
     if (moe.contains(layer)) continue;
     for (const Tensor* tensor : tensors)
       if (split_layer_name(tensor->name)->rest.starts_with(experts)) {
-        problems.add(10, std::string(tensor->name), model.file_of(*tensor), "an expert, but the config says that layer ",
-                     layer, " is dense");
+        problems.add(10, std::string(tensor->name), model.file_of(*tensor),
+                     "an expert, but the config says that layer ", layer, " is dense");
         break;
       }
   }
@@ -135,8 +137,8 @@ InspectReport describe(const Model& model, const std::string& dir) {
   }
   for (std::uint32_t shard = 0; shard < model.files.shards().size(); ++shard) {
     const SafetensorsFile& file = model.files.shards()[shard];
-    report.files.push_back({model.files.shard_name(shard), file.file().size(),
-                            static_cast<std::int64_t>(file.tensors().size())});
+    report.files.push_back(
+        {model.files.shard_name(shard), file.file().size(), static_cast<std::int64_t>(file.tensors().size())});
   }
   report.tensors = static_cast<std::int64_t>(model.files.tensors().size());
   report.bytes = model.files.total_bytes();
@@ -166,7 +168,8 @@ InspectReport inspect(const std::string& dir) {
       notes.append(std::move(result.pass.notes));
       report.layers.push_back(std::move(result.report));
     }
-    if (weights > 0) report.bits_per_expert_weight = 8.0 * static_cast<double>(report.expert_bytes) / static_cast<double>(weights);
+    if (weights > 0)
+      report.bits_per_expert_weight = 8.0 * static_cast<double>(report.expert_bytes) / static_cast<double>(weights);
     if (!report.layers.empty()) {
       report.problem.weights = report.layers[0].weights == "nvfp4" ? WeightFormat::kNvfp4 : WeightFormat::kBf16;
       if (report.layers[0].shared == "nvfp4") report.problem.shared.weights = WeightFormat::kNvfp4;

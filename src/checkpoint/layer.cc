@@ -63,8 +63,8 @@ void read_router(const Model& model, StoredLayer& layer, Pass& pass) {
   const ModuleNames& names = a.family->modules;
   const std::string module = model.layer_module(layer.index, names.router);
   bool is_quantised = false;
-  for (const std::string_view suffix : {model.dialect->codes, model.dialect->sf, model.dialect->global,
-                                        model.dialect->input}) {
+  for (const std::string_view suffix :
+       {model.dialect->codes, model.dialect->sf, model.dialect->global, model.dialect->input}) {
     const Tensor* tensor = suffix.empty() ? nullptr : model.find(module + std::string(suffix));
     if (tensor == nullptr || (suffix == kPlainWeight && tensor->view.dtype != DType::kU8)) continue;
     is_quantised = true;
@@ -105,8 +105,8 @@ StoredLayer read_layer(const Model& model, std::int64_t index, Pass& pass) {
   if (a.shared_inter > 0)
     layer.shared = read_expert(model, model.layer_module(index, a.family->modules.shared), a.shared_inter, pass);
   if (a.shared_gated)
-    layer.shared_gate = read_float_tensor(
-        model, model.layer_module(index, a.family->modules.shared_gate) + ".weight", {1, a.hidden}, pass);
+    layer.shared_gate = read_float_tensor(model, model.layer_module(index, a.family->modules.shared_gate) + ".weight",
+                                          {1, a.hidden}, pass);
   refuse_unknown(model, layer, pass);
   return layer;
 }

@@ -17,11 +17,11 @@ struct StoredExpert {
 
 struct StoredLayer {
   std::int64_t index = 0;
-  std::vector<StoredExpert> experts;    // of the config's number
+  std::vector<StoredExpert> experts;  // of the config's number
   std::optional<StoredExpert> shared;
-  std::vector<float> router;            // [experts, hidden]
-  std::vector<float> choice_bias;       // [experts], or empty
-  std::vector<float> shared_gate;       // [hidden], or empty
+  std::vector<float> router;       // [experts, hidden]
+  std::vector<float> choice_bias;  // [experts], or empty
+  std::vector<float> shared_gate;  // [hidden], or empty
 
   // All matrices that could be read.
   std::vector<const StoredMatrix*> routed() const;

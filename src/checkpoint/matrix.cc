@@ -39,7 +39,8 @@ bool has_dtype(const Model& model, const Tensor& tensor, DType dtype, Pass& pass
 bool is_usable_scale(float value) { return std::isnormal(value) && value > 0.0f; }
 
 // The config against the tensors, where they disagree about whether a module is quantised.
-void compare_with_config(const Model& model, const std::string& module, const Tensor& weight, bool is_nvfp4, Pass& pass) {
+void compare_with_config(const Model& model, const std::string& module, const Tensor& weight, bool is_nvfp4,
+                         Pass& pass) {
   const ModuleQuant quant = model.quant.of(module);
   switch (quant.kind) {
     case ModuleQuant::Kind::kNone:
@@ -92,7 +93,8 @@ std::optional<StoredMatrix> read_nvfp4(const Model& model, StoredMatrix matrix, 
   };
   if (require(matrix.weight, dialect.codes)) {
     compare_with_config(model, module, *matrix.weight, true, pass);
-    sound &= has_dtype(model, *matrix.weight, DType::kU8, pass) && has_shape(model, *matrix.weight, rows, cols / 2, pass);
+    sound &=
+        has_dtype(model, *matrix.weight, DType::kU8, pass) && has_shape(model, *matrix.weight, rows, cols / 2, pass);
   }
   if (require(matrix.sf, dialect.sf))
     sound &= has_dtype(model, *matrix.sf, DType::kF8E4M3, pass) && has_shape(model, *matrix.sf, rows, cols / 16, pass);
@@ -194,7 +196,8 @@ void check_scales(const Model& model, const StoredMatrix& matrix, Pass& pass) {
       if (kind >= 0 && count[kind]++ == 0) first[kind] = i;
     }
     if (count[0] > 0)
-      problem(model, 4, *matrix.sf, pass, "NaN at ", place(first[0]), " (", count[0], " in all), accepted: finite scales");
+      problem(model, 4, *matrix.sf, pass, "NaN at ", place(first[0]), " (", count[0],
+              " in all), accepted: finite scales");
     if (count[1] > 0)
       problem(model, 6, *matrix.sf, pass, "negative at ", place(first[1]), " (", count[1],
               " in all), accepted: scales of 0 or more");
@@ -204,8 +207,8 @@ void check_scales(const Model& model, const StoredMatrix& matrix, Pass& pass) {
   }
   if (most > kE4m3MaxCode) return;
 
-  // The largest weight that the scales can mean. Read the wrong way round, a global scale turns a into 2688^2 / a, and no
-  // trained weight comes near 2688.
+  // The largest weight that the scales can mean. Read the wrong way round, a global scale turns a into 2688^2 / a, and
+  // no trained weight comes near 2688.
   const float largest = kE2m1Max * e4m3_to_float(most) * matrix.view.global_scale;
   if (largest > kNvfp4Max)
     problem(model, 1, *matrix.global, pass, "weights up to ", largest, ": the ",

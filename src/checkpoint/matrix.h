@@ -12,14 +12,14 @@
 namespace megamoe {
 
 struct StoredMatrix {
-  std::string module;       // "model.layers.0.mlp.experts.3.gate_proj"
-  MatrixView view;          // canonical; where the tensor is F16 or F32, `data` points to that
+  std::string module;        // "model.layers.0.mlp.experts.3.gate_proj"
+  MatrixView view;           // canonical; where the tensor is F16 or F32, `data` points to that
   DType dtype = DType::kU8;  // as stored: kU8 for nvfp4, else kBF16, kF16 or kF32
   const Tensor* weight = nullptr;
-  const Tensor* sf = nullptr;      // nvfp4 only, as the next two
+  const Tensor* sf = nullptr;  // nvfp4 only, as the next two
   const Tensor* global = nullptr;
-  const Tensor* input = nullptr;   // nullptr = absent
-  float input_scale = 0.0f;        // multiplier; 0 = absent
+  const Tensor* input = nullptr;  // nullptr = absent
+  float input_scale = 0.0f;       // multiplier; 0 = absent
 
   std::uint64_t bytes() const noexcept;  // of its tensors
 };
@@ -43,8 +43,8 @@ float read_multiplier(const Model& model, const Tensor& tensor, Pass& pass);
 // reciprocal global from a multiplier). Codes are read only below zero scales.
 void check_scales(const Model& model, const StoredMatrix& matrix, Pass& pass);
 
-// A float tensor of this shape as f32, from BF16, F16 or F32; every element must be finite. Empty (and a finding) where it
-// can not be read.
+// A float tensor of this shape as f32, from BF16, F16 or F32; every element must be finite. Empty (and a finding) where
+// it can not be read.
 std::vector<float> read_float_tensor(const Model& model, const std::string& name, const Shape& shape, Pass& pass);
 
 }  // namespace megamoe

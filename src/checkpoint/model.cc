@@ -61,7 +61,8 @@ void sort_tensors(Model& model) {
   for (const Tensor& tensor : model.files.tensors()) {
     const auto name = split_layer_name(tensor.name);
     if (!name) continue;
-    const bool in_block = name->rest.starts_with(modules.block) && name->rest.substr(modules.block.size()).starts_with(".");
+    const bool in_block =
+        name->rest.starts_with(modules.block) && name->rest.substr(modules.block.size()).starts_with(".");
     if (!in_block) continue;
     const bool is_main = name->prefix == model.prefix && name->layer < model.architecture.layers;
     if (is_main)
@@ -96,8 +97,8 @@ std::optional<LayerName> split_layer_name(std::string_view name) noexcept {
     std::int64_t layer = 0;
     const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), layer);
     const auto digits = static_cast<std::size_t>(end - number.data());
-    const bool is_plain = error == std::errc{} && digits > 0 && number[0] >= '0' && number[0] <= '9' &&
-                          (digits == 1 || number[0] != '0');
+    const bool is_plain =
+        error == std::errc{} && digits > 0 && number[0] >= '0' && number[0] <= '9' && (digits == 1 || number[0] != '0');
     if (is_plain && digits < number.size() && number[digits] == '.')
       return LayerName{name.substr(0, at), layer, number.substr(digits + 1)};
   }

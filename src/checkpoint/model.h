@@ -50,8 +50,8 @@ struct Model {
   bool is_readable() const noexcept { return architecture.has_sizes && dialect != nullptr; }
 };
 
-// Reads configs and headers, and decides family, dialect and prefix. Faults inside become findings (`notes` for those that
-// change nothing); throws kBadFile where a file can not be opened or parsed at all.
+// Reads configs and headers, and decides family, dialect and prefix. Faults inside become findings (`notes` for those
+// that change nothing); throws kBadFile where a file can not be opened or parsed at all.
 std::shared_ptr<const Model> open_model(const std::string& dir, Findings& problems, Findings& notes);
 
 }  // namespace megamoe

@@ -18,8 +18,8 @@ bool ends_with_one_of(std::string_view name, std::span<const std::string_view> s
   return std::ranges::any_of(suffixes, [&](std::string_view suffix) { return name.ends_with(suffix); });
 }
 
-// Modules that keep their type, for the config: every ".weight" of two dimensions or more that is not quantised. lm_head
-// is named even where it is tied to the embeddings and has no tensor.
+// Modules that keep their type, for the config: every ".weight" of two dimensions or more that is not quantised.
+// lm_head is named even where it is tied to the embeddings and has no tensor.
 std::vector<std::string> unquantised_modules(const Model& model, const Transform& transform) {
   std::set<std::string> modules{"lm_head"};
   for (const Tensor& tensor : model.files.tensors())

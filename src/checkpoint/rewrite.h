@@ -1,4 +1,5 @@
-// What quantize and convert have in common: the same shards, most tensors byte for byte, a config that says what is new.
+// What quantize and convert have in common: the same shards, most tensors byte for byte, a config that says what is
+// new.
 #pragma once
 
 #include <cstdint>
@@ -43,10 +44,11 @@ class Transform {
   // A shard that an earlier run has finished, for figures about it.
   virtual void look_at_finished(std::uint32_t shard, const SafetensorsFile& file) = 0;
 
-  virtual const Dialect& dialect() const = 0;      // of the output
-  virtual bool has_input_scales() const = 0;       // in the output
-  virtual bool quantised(const Tensor& weight) const = 0;  // whether this ".weight" is that of an NVFP4 module, in the output
-  virtual std::string options() const = 0;         // all that changes a byte of the output
+  virtual const Dialect& dialect() const = 0;  // of the output
+  virtual bool has_input_scales() const = 0;   // in the output
+  virtual bool quantised(
+      const Tensor& weight) const = 0;      // whether this ".weight" is that of an NVFP4 module, in the output
+  virtual std::string options() const = 0;  // all that changes a byte of the output
 };
 
 // Runs a transform over a model. Fills the report but for what only the transform knows.

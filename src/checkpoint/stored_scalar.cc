@@ -1,5 +1,5 @@
-// Global scales between dialects. The reciprocal of a reciprocal is another number for 17 % of all f32: of the numbers in
-// (1/sqrt(2), 1) times a power of two, some are nobody's rounded reciprocal.
+// Global scales between dialects. The reciprocal of a reciprocal is another number for 17 % of all f32: of the numbers
+// in (1/sqrt(2), 1) times a power of two, some are nobody's rounded reciprocal.
 #include <cmath>
 #include <limits>
 

@@ -47,15 +47,23 @@ Json v3_config(const std::string& type) {
 FakeFamily family_of(const std::string& type) {
   FakeFamily family;
   if (type == "mixtral") {
-    family.config = {{"model_type", type}, {"hidden_size", kHidden}, {"intermediate_size", kInter},
-                     {"num_local_experts", kExperts}, {"num_experts_per_tok", 2}, {"num_hidden_layers", 2}};
+    family.config = {{"model_type", type},          {"hidden_size", kHidden},
+                     {"intermediate_size", kInter}, {"num_local_experts", kExperts},
+                     {"num_experts_per_tok", 2},    {"num_hidden_layers", 2}};
     family.block = "block_sparse_moe";
     family.projections = {"w1", "w3", "w2"};
   } else if (type.starts_with("qwen")) {
-    family.config = {{"model_type", type},        {"hidden_size", kHidden},     {"moe_intermediate_size", kInter},
-                     {"num_experts", kExperts},   {"num_experts_per_tok", 3},   {"num_hidden_layers", 2},
-                     {"decoder_sparse_step", 1},  {"mlp_only_layers", Json::array({0})},     {"norm_topk_prob", true},
-                     {"hidden_act", "silu"},      {"router_aux_loss_coef", 0.1}};
+    family.config = {{"model_type", type},
+                     {"hidden_size", kHidden},
+                     {"moe_intermediate_size", kInter},
+                     {"num_experts", kExperts},
+                     {"num_experts_per_tok", 3},
+                     {"num_hidden_layers", 2},
+                     {"decoder_sparse_step", 1},
+                     {"mlp_only_layers", Json::array({0})},
+                     {"norm_topk_prob", true},
+                     {"hidden_act", "silu"},
+                     {"router_aux_loss_coef", 0.1}};
     family.is_first_dense = true;
     if (type != "qwen3_moe") {
       family.shared = "shared_expert";
@@ -107,8 +115,8 @@ void quantise_module(FakeModel& model, const std::string& module, const FakeDial
   model.add({module + dialect.global, DType::kF32, dialect.scalar,
              float_bytes(dialect.is_reciprocal ? reciprocal : multiplier), shard});
   if (input_scales)
-    model.add({module + dialect.input, DType::kF32, dialect.scalar, float_bytes(dialect.is_reciprocal ? 512.0f : 1.0f / 512),
-               shard});
+    model.add({module + dialect.input, DType::kF32, dialect.scalar,
+               float_bytes(dialect.is_reciprocal ? 512.0f : 1.0f / 512), shard});
 }
 
 }  // namespace
@@ -171,8 +179,7 @@ void FakeModel::write(const std::string& dir) const {
         if (tensor->name == info.name) bytes += tensor->bytes;
     write_bytes(dir + "/" + shard, bytes);
   }
-  if (shards.size() > 1)
-    write_bytes(dir + "/model.safetensors.index.json", Json{{"weight_map", weight_map}}.dump());
+  if (shards.size() > 1) write_bytes(dir + "/model.safetensors.index.json", Json{{"weight_map", weight_map}}.dump());
   write_bytes(dir + "/config.json", config.dump(2));
   if (hf_quant) write_bytes(dir + "/hf_quant_config.json", hf_quant->dump(2));
 }
@@ -206,8 +213,7 @@ FakeModel fake_model(const std::string& model_type) {
     }
     const std::string block = layer + "." + family.block;
     if (model.experts.empty()) model.experts = block + ".experts";
-    for (int expert = 0; expert < kExperts; ++expert)
-      add_expert(block + ".experts." + std::to_string(expert), kInter);
+    for (int expert = 0; expert < kExperts; ++expert) add_expert(block + ".experts." + std::to_string(expert), kInter);
     add(block + ".gate.weight", {kExperts, kHidden});
     if (family.has_choice_bias)
       model.add({block + ".gate.e_score_correction_bias", DType::kF32, {kExperts}, std::string(kExperts * 4, '\0')});
@@ -235,18 +241,16 @@ FakeModel fake_quantised(const std::string& model_type, const std::string& diale
   if (dialect == "modelopt") {
     const std::string algo = input_scales ? "NVFP4" : "W4A16_NVFP4";
     model.config["quantization_config"] = {{"quant_method", "modelopt"}, {"quant_algo", algo}, {"ignore", excluded}};
-    model.hf_quant = {{"producer", {{"name", "modelopt"}, {"version", "0.40"}}},
-                      {"quantization",
-                       {{"quant_algo", algo},
-                        {"kv_cache_quant_algo", nullptr},
-                        {"group_size", 16},
-                        {"exclude_modules", excluded}}}};
+    model.hf_quant = {
+        {"producer", {{"name", "modelopt"}, {"version", "0.40"}}},
+        {"quantization",
+         {{"quant_algo", algo}, {"kv_cache_quant_algo", nullptr}, {"group_size", 16}, {"exclude_modules", excluded}}}};
   } else {
-    Json group = {{"targets", Json::array({"Linear"})},
-                  {"weights",
-                   {{"num_bits", 4}, {"type", "float"}, {"strategy", "tensor_group"}, {"group_size", 16},
-                    {"symmetric", true}}},
-                  {"input_activations", nullptr}};
+    Json group = {
+        {"targets", Json::array({"Linear"})},
+        {"weights",
+         {{"num_bits", 4}, {"type", "float"}, {"strategy", "tensor_group"}, {"group_size", 16}, {"symmetric", true}}},
+        {"input_activations", nullptr}};
     if (input_scales)
       group["input_activations"] = {{"num_bits", 4}, {"type", "float"}, {"dynamic", "local"}, {"group_size", 16}};
     model.config["quantization_config"] = {{"quant_method", "compressed-tensors"},

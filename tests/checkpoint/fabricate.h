@@ -51,7 +51,8 @@ struct FakeModel {
 std::vector<std::string> fake_families();
 // BF16; layer 0 is dense in families that have dense layers.
 FakeModel fake_model(const std::string& model_type);
-// The same with its experts in NVFP4; "modelopt" or "compressed-tensors". Both dialects of one model mean the same bits.
+// The same with its experts in NVFP4; "modelopt" or "compressed-tensors". Both dialects of one model mean the same
+// bits.
 FakeModel fake_quantised(const std::string& model_type, const std::string& dialect, bool input_scales = false);
 
 std::string float_bytes(float value);

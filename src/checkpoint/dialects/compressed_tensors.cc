@@ -50,7 +50,8 @@ QuantConfig read_config(const ConfigFiles& files, Findings& findings) {
   block->one_of("quantization_status", "compressed", {"compressed"});
   const std::string format = block->text_or("format", "");
   for (const std::string& pattern : block->texts_or_empty("ignore"))
-    if (!result.ignored.add(pattern)) block->fail(0, "ignore: ", pattern, " can not be read, accepted: a name or re:regex");
+    if (!result.ignored.add(pattern))
+      block->fail(0, "ignore: ", pattern, " can not be read, accepted: a name or re:regex");
   result.has_kv_cache_scheme = block->has("kv_cache_scheme");
 
   std::optional<ConfigReader> groups = block->object("config_groups");
@@ -65,7 +66,8 @@ QuantConfig read_config(const ConfigFiles& files, Findings& findings) {
     group.quant = read_scheme(*reader, reader->text_or("format", format));
     for (const std::string& target : reader->texts_or_empty("targets")) {
       if (target == "Linear") group.all_linear = true;
-      if (!group.targets.add(target)) reader->fail(0, "targets: ", target, " can not be read, accepted: a name or re:regex");
+      if (!group.targets.add(target))
+        reader->fail(0, "targets: ", target, " can not be read, accepted: a name or re:regex");
     }
   }
   return result;
@@ -73,8 +75,12 @@ QuantConfig read_config(const ConfigFiles& files, Findings& findings) {
 
 std::vector<SideFile> write_config(const WrittenQuant& quant, Json& config) {
   const auto scheme = [](const Json& dynamic) {
-    return Json{{"num_bits", 4},          {"type", "float"},          {"symmetric", true},
-                {"strategy", "tensor_group"}, {"group_size", kGroupSize}, {"dynamic", dynamic}};
+    return Json{{"num_bits", 4},
+                {"type", "float"},
+                {"symmetric", true},
+                {"strategy", "tensor_group"},
+                {"group_size", kGroupSize},
+                {"dynamic", dynamic}};
   };
   Json group;
   group["targets"] = Json::array({"Linear"});

@@ -37,9 +37,9 @@ struct Dialect {
 // Names of a module's tensors that are not quantised, in every dialect.
 inline constexpr std::string_view kPlainWeight = ".weight";
 
-std::span<const Dialect* const> dialects();                      // the plain one first
+std::span<const Dialect* const> dialects();  // the plain one first
 const Dialect& plain_dialect();
-const Dialect* find_dialect(std::string_view name) noexcept;     // nullptr where there is none
+const Dialect* find_dialect(std::string_view name) noexcept;      // nullptr where there is none
 const Dialect& require_quantised_dialect(std::string_view name);  // throws kInvalidArgument listing those accepted
 
 // The dialect that the configs name, the plain one where they say nothing, nullptr (and a finding) where they name

@@ -118,7 +118,8 @@ QuantConfig read_config(const ConfigFiles& files, Findings& findings) {
   if (all.ignored)
     for (const std::string& pattern : *all.ignored)
       if (!result.ignored.add(pattern))
-        findings.add(0, "", all.file, "exclude_modules: ", pattern, " can not be read, accepted: a name, * or re:regex");
+        findings.add(0, "", all.file, "exclude_modules: ", pattern,
+                     " can not be read, accepted: a name, * or re:regex");
   if (all.group_size && *all.group_size != kGroupSize)
     findings.add_unsupported(0, "", all.file, "group_size: found ", *all.group_size, ", accepted: ", kGroupSize);
 

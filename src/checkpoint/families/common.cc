@@ -23,9 +23,10 @@ void read_common_sizes(ConfigReader& config, Architecture& a) {
 
 void read_sparse_step_layers(ConfigReader& config, Architecture& a) {
   const std::int64_t step = std::max<std::int64_t>(config.count_or("decoder_sparse_step", 1), 1);
-  const std::vector<std::int64_t> dense = config.counts_or_empty("mlp_only_layers");
+  std::vector<std::int64_t> dense = config.counts_or_empty("mlp_only_layers");
+  std::ranges::sort(dense);  // it may be long, in a hostile file
   for (std::int64_t layer = 0; layer < a.layers; ++layer)
-    if ((layer + 1) % step == 0 && std::ranges::find(dense, layer) == dense.end()) a.moe_layers.push_back(layer);
+    if ((layer + 1) % step == 0 && !std::ranges::binary_search(dense, layer)) a.moe_layers.push_back(layer);
 }
 
 void read_dense_first_layers(ConfigReader& config, Architecture& a) {

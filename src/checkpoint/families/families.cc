@@ -25,16 +25,16 @@ namespace {
 
 constexpr std::int64_t kMaxExperts = std::int64_t{1} << 16;
 
-// A key that contains one of these speaks about experts or routing. A family that does not ask for it does not know what
-// it does, and dropping it (swiglu_limit, a second kind of group) has cost others accuracy without a word.
+// A key that contains one of these speaks about experts or routing. A family that does not ask for it does not know
+// what it does, and dropping it (swiglu_limit, a second kind of group) has cost others accuracy without a word.
 constexpr std::array<std::string_view, 9> kTellingParts{
     "expert", "moe", "rout", "topk", "scoring", "swiglu", "n_group", "hash_layers", "mlp_layer_types",
 };
 
 // Training and bookkeeping: no effect on a forward pass.
 constexpr std::array<std::string_view, 8> kHarmless{
-    "aux_loss_alpha",      "output_router_logits", "router_aux_loss_coef",   "router_jitter_noise",
-    "router_z_loss_coef",  "expert_interval",      "experts_implementation", "_experts_implementation",
+    "aux_loss_alpha",     "output_router_logits", "router_aux_loss_coef",   "router_jitter_noise",
+    "router_z_loss_coef", "expert_interval",      "experts_implementation", "_experts_implementation",
 };
 
 bool is_telling(std::string_view key) {
@@ -54,10 +54,8 @@ void refuse_unread_keys(ConfigReader& config) {
 void require_fitting_sizes(ConfigReader& config, const Architecture& a) {
   if (a.top_k > a.experts)
     config.fail(0, "num_experts_per_tok: found ", a.top_k, " for ", a.experts, " experts, accepted: at most one each");
-  if (a.hidden % 16 != 0)
-    config.fail_unsupported(11, "hidden_size: found ", a.hidden, ", accepted: multiples of 16");
-  if (a.inter % 16 != 0)
-    config.fail_unsupported(11, "expert width: found ", a.inter, ", accepted: multiples of 16");
+  if (a.hidden % 16 != 0) config.fail_unsupported(11, "hidden_size: found ", a.hidden, ", accepted: multiples of 16");
+  if (a.inter % 16 != 0) config.fail_unsupported(11, "expert width: found ", a.inter, ", accepted: multiples of 16");
   if (a.shared_inter % 16 != 0)
     config.fail_unsupported(11, "shared expert width: found ", a.shared_inter, ", accepted: multiples of 16");
   if (a.moe_layers.empty()) config.fail(0, "no layer of ", a.layers, " has experts");
@@ -79,8 +77,7 @@ const Family* find_family(ConfigReader& config) {
       if (type == model_type) return family;
       accepted += (accepted.empty() ? "" : ", ") + std::string(type);
     }
-  if (config.has("model_type"))
-    config.fail_unsupported(0, "model_type: found ", model_type, ", accepted: ", accepted);
+  if (config.has("model_type")) config.fail_unsupported(0, "model_type: found ", model_type, ", accepted: ", accepted);
   return nullptr;
 }
 

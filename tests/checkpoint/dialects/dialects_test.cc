@@ -1,10 +1,9 @@
-#include "checkpoint/dialects/dialect.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <cstring>
 
+#include "checkpoint/dialects/dialect.h"
 #include "checkpoint/fabricate.h"
 #include "checkpoint/files/file_fixtures.h"
 #include "checkpoint/rewrite.h"
@@ -158,14 +157,16 @@ TEST(dialects, other_quantisations_are_refused_by_name) {
   EXPECT_NE(with("modelopt", [](Json& c) { c["quant_method"] = "gptq"; })
                 .find("quant_method: found gptq, accepted: modelopt, compressed-tensors"),
             std::string::npos);
-  EXPECT_NE(with("modelopt", [](Json& c) { c = {{"quant_method", "fp8"}, {"moe_quant_algo", "NVFP4"}}; })
+  EXPECT_NE(with("modelopt",
+                 [](Json& c) {
+                   c = {{"quant_method", "fp8"}, {"moe_quant_algo", "NVFP4"}};
+                 })
                 .find("found fp8 with moe_quant_algo"),
             std::string::npos);
   EXPECT_NE(with("compressed-tensors", [](Json& c) { c["format"] = "mxfp4-pack-quantized"; })
                 .find("the config says mxfp4-pack-quantized"),
             std::string::npos);
-  EXPECT_NE(with("compressed-tensors",
-                 [](Json& c) { c["config_groups"]["group_0"]["weights"]["group_size"] = 32; }),
+  EXPECT_NE(with("compressed-tensors", [](Json& c) { c["config_groups"]["group_0"]["weights"]["group_size"] = 32; }),
             "");
   EXPECT_NE(with("compressed-tensors", [](Json& c) { c["ignore"].push_back("re:("); }), "");
 }

@@ -1,8 +1,7 @@
-#include "checkpoint/families/family.h"
-
 #include <gtest/gtest.h>
 
 #include "checkpoint/fabricate.h"
+#include "checkpoint/families/family.h"
 
 namespace megamoe::test {
 namespace {
@@ -36,7 +35,8 @@ TEST(families, every_family_reads_its_sizes) {
     EXPECT_EQ(a.experts, kExperts) << type;
     EXPECT_EQ(a.layers, 2) << type;
     EXPECT_EQ(a.activation, Activation{}) << type;
-    EXPECT_EQ(a.moe_layers, type == "mixtral" ? std::vector<std::int64_t>({0, 1}) : std::vector<std::int64_t>{1}) << type;
+    EXPECT_EQ(a.moe_layers, type == "mixtral" ? std::vector<std::int64_t>({0, 1}) : std::vector<std::int64_t>{1})
+        << type;
   }
 }
 
@@ -140,7 +140,8 @@ TEST(families, unknown_things_are_refused_with_what_is_accepted) {
   EXPECT_EQ(with("qwen3_moe", "hidden_act", "gelu"), "config.json: hidden_act: found \"gelu\", accepted: silu");
   EXPECT_EQ(with("deepseek_v3", "scoring_func", "softmax"),
             "config.json: scoring_func: found \"softmax\", accepted: sigmoid");
-  EXPECT_EQ(with("deepseek_v3", "topk_method", "greedy"), "config.json: topk_method: found \"greedy\", accepted: noaux_tc");
+  EXPECT_EQ(with("deepseek_v3", "topk_method", "greedy"),
+            "config.json: topk_method: found \"greedy\", accepted: noaux_tc");
   EXPECT_EQ(with("deepseek_v2", "topk_method", "noaux_tc"),
             "config.json: topk_method: found \"noaux_tc\", accepted: greedy, group_limited_greedy");
   for (const char* key : {"swiglu_limit", "num_hash_layers", "moe_latent_size", "router_softcap", "n_shared_experts"})

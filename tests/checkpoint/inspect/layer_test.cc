@@ -57,12 +57,14 @@ TEST(layer, router_bias_and_shared_experts) {
   EXPECT_TRUE(layer.router_bias.empty());
   const FakeTensor& router = model.at("model.layers.1.mlp.gate.weight");
   ASSERT_EQ(layer.router_weight.size(), static_cast<std::size_t>(kExperts * kHidden));
-  for (std::size_t i = 0; i < layer.router_weight.size(); ++i) ASSERT_EQ(layer.router_weight[i], bf16_at(router.bytes, i));
+  for (std::size_t i = 0; i < layer.router_weight.size(); ++i)
+    ASSERT_EQ(layer.router_weight[i], bf16_at(router.bytes, i));
   EXPECT_EQ(layer.problem.shared, (SharedExpert{.inter = 2 * kInter, .weights = WeightFormat::kBf16, .gated = false}));
   ExpertScratch scratch;
   const ExpertView shared = layer.experts->shared_expert(scratch);
   EXPECT_EQ(shared.down.rows, kHidden);
-  EXPECT_EQ(std::memcmp(shared.up.data, model.at("model.layers.1.mlp.shared_experts.up_proj.weight").bytes.data(), 64), 0);
+  EXPECT_EQ(std::memcmp(shared.up.data, model.at("model.layers.1.mlp.shared_experts.up_proj.weight").bytes.data(), 64),
+            0);
 }
 
 TEST(layer, gated_shared_expert) {

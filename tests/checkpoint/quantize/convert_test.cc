@@ -70,7 +70,8 @@ TEST(convert, all_quantised_modules_are_converted_not_only_experts) {
   const std::string q = "model.layers.0.self_attn.q_proj";
   model.erase(q + ".weight");
   model.add({q + ".weight", DType::kU8, {kHidden, kHidden / 2}, std::string(kHidden * kHidden / 2, '\x21')});
-  model.add({q + ".weight_scale", DType::kF8E4M3, {kHidden, kHidden / 16}, std::string(kHidden * kHidden / 16, '\x38')});
+  model.add(
+      {q + ".weight_scale", DType::kF8E4M3, {kHidden, kHidden / 16}, std::string(kHidden * kHidden / 16, '\x38')});
   model.add({q + ".weight_scale_2", DType::kF32, {}, float_bytes(0x1p-12f)});
   model.write(in.path());
   convert(in.path(), out / "c", into("compressed-tensors"));

@@ -1,5 +1,5 @@
-// quantize as a process of its own, so that a test can kill it: IN OUT RECIPE STOP. Dies by SIGKILL at the STOP-th report of
-// progress.
+// quantize as a process of its own, so that a test can kill it: IN OUT RECIPE STOP. Dies by SIGKILL at the STOP-th
+// report of progress.
 #include <signal.h>
 #include <unistd.h>
 

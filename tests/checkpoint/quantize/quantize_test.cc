@@ -34,14 +34,16 @@ void expect_same_files(const std::string& a, const std::string& b) {
   std::ranges::sort(names[0]);
   std::ranges::sort(names[1]);
   ASSERT_EQ(names[0], names[1]);
-  for (const std::string& name : names[0]) EXPECT_TRUE(read_bytes(a + "/" + name) == read_bytes(b + "/" + name)) << name;
+  for (const std::string& name : names[0])
+    EXPECT_TRUE(read_bytes(a + "/" + name) == read_bytes(b + "/" + name)) << name;
 }
 
 FakeModel sharded(const std::string& type, int shards) {
   FakeModel model = fake_model(type);
   int at = 0;
   for (FakeTensor& tensor : model.tensors)
-    tensor.shard = "model-0000" + std::to_string(at++ % shards + 1) + "-of-0000" + std::to_string(shards) + ".safetensors";
+    tensor.shard =
+        "model-0000" + std::to_string(at++ % shards + 1) + "-of-0000" + std::to_string(shards) + ".safetensors";
   return model;
 }
 
@@ -159,7 +161,8 @@ TEST(quantize, wrong_jobs_are_refused) {
   EXPECT_NE(refused(in / "inside", options("modelopt")), "");
   EXPECT_EQ(refused(out / "a", options("gguf")), "dialect: asked gguf, accepted: modelopt, compressed-tensors");
   EXPECT_EQ(refused(out / "a", options("plain")), "dialect: asked plain, accepted: modelopt, compressed-tensors");
-  EXPECT_EQ(refused(out / "a", options("modelopt", "best")), "recipe: asked best, accepted: rne, bridge, four_six, mse");
+  EXPECT_EQ(refused(out / "a", options("modelopt", "best")),
+            "recipe: asked best, accepted: rne, bridge, four_six, mse");
   quantize(in.path(), out / "a", options("modelopt"));
   EXPECT_NE(refused(out / "a", options("modelopt")), "");
   EXPECT_NE(sentence_of([&] { quantize(out / "a", out / "b", options("modelopt")); }).find("is quantised already"),
