@@ -29,9 +29,12 @@ int run(Options options, bool quiet) {
 
 void add_convert(CLI::App& app, Session& session) {
   const auto options = std::make_shared<Options>();
-  Verb verb(app, session, "convert", "Write an NVFP4 model in another dialect, codes and scales unchanged",
+  Verb verb(app, session, "convert",
+            "Write an NVFP4 model in another dialect, codes and scales unchanged, or as plain BF16",
             "megamoe convert model-modelopt -o model-ct --dialect compressed-tensors", options->choice.json);
   add_rewrite_options(verb, options->choice, options->convert);
+  verb.choice("--dialect", options->convert.dialect, {"modelopt", "compressed-tensors", "plain"},
+              "How tensors and configs are written; plain: weights rounded to BF16");
   verb.action([&session, options] { return run(*options, session.quiet); });
 }
 

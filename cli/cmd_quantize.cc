@@ -33,6 +33,8 @@ void add_quantize(CLI::App& app, Session& session) {
             "megamoe quantize Qwen3-30B-A3B -o Qwen3-30B-A3B-NVFP4 --dialect modelopt --recipe mse",
             options->choice.json);
   add_rewrite_options(verb, options->choice, options->quantize);
+  verb.choice("--dialect", options->quantize.dialect, {"modelopt", "compressed-tensors"},
+              "How tensors and configs are written");
   verb.choice("--recipe", options->quantize.recipe, {"rne", "bridge", "four_six", "mse"},
               "How scales are chosen: rne (as hardware), four_six or mse (lower error), bridge (old outputs)");
   verb.action([&session, options] { return run(*options, session.quiet); });

@@ -61,7 +61,6 @@ std::string before_after(std::uint64_t before, std::uint64_t after) {
 void add_rewrite_options(Verb& verb, RewriteChoice& choice, RewriteOptions& options) {
   verb.text("DIR", choice.dir, "Directory of the model to read; it is never written to", Need::kRequired);
   verb.text("-o,--output", choice.out, "Directory to write; must be empty or not exist", Need::kRequired);
-  verb.choice("--dialect", options.dialect, {"modelopt", "compressed-tensors"}, "How tensors and configs are written");
   verb.flag("--resume", options.resume, "Go on where a killed run of the same job stopped");
   verb.flag("--overwrite", options.overwrite, "The output may hold files; those of the same name are replaced");
   verb.excludes("--resume", "--overwrite");
@@ -77,8 +76,8 @@ void print_rewrite(const RewriteChoice& choice, const RewriteReport& report, con
       {"dialect", report.dialect},
       {"experts", before_after(report.input_expert_bytes, report.output_expert_bytes)},
       {"model", before_after(report.input_bytes, report.output_bytes)},
-      {"tensors",
-       fmt::format("{} matrices in NVFP4, {} tensors copied byte for byte", report.matrices, report.tensors_copied)},
+      {"tensors", fmt::format("{} matrices in {}, {} tensors copied byte for byte", report.matrices,
+                              report.dialect == "plain" ? "BF16" : "NVFP4", report.tensors_copied)},
       {"time", human_time(report.seconds)}};
   if (!recipe.empty()) facts.insert(facts.begin() + 2, {"recipe", recipe});
   print_facts(facts);

@@ -119,7 +119,7 @@ InspectReport inspect(const std::string& dir);
 // ---- Writing --------------------------------------------------------------------------------------------------------
 
 struct RewriteOptions {
-  std::string dialect = "modelopt";  // or "compressed-tensors"
+  std::string dialect = "modelopt";  // or "compressed-tensors"; of convert also "plain"
   bool resume = false;               // go on with what an earlier, killed call of the same job left in `out`
   bool overwrite = false;            // `out` may hold files; those of the same name are replaced
   // Called as work is done, by one thread at a time; may throw to stop (the output can be resumed).
@@ -165,7 +165,8 @@ RewriteReport quantize(const std::string& dir, const std::string& out, const Qua
 
 // Writes to `out` the NVFP4 model of `dir` in another dialect: codes and block scales byte for byte, global scales in
 // the dialect's convention. A reciprocal is chosen so that converting back gives the same bits wherever such an f32
-// exists; where none does, a note says so.
+// exists; where none does, a note says so. To "plain": BF16 weights, each value rounded once; input scales are left
+// out.
 RewriteReport convert(const std::string& dir, const std::string& out, const RewriteOptions& options);
 
 }  // namespace megamoe

@@ -1,9 +1,9 @@
 // convert: NVFP4 from one dialect to another. Codes and block scales keep their bytes; names, scalars and configs
-// change.
-#include <cstring>
+// change. To the plain dialect: dequantize.h.
 #include <unordered_map>
 
-#include "checkpoint/layer.h"
+#include "checkpoint/dequantize.h"
+#include "checkpoint/nvfp4_modules.h"
 #include "checkpoint/rewrite.h"
 
 namespace megamoe {
@@ -11,17 +11,16 @@ namespace {
 
 class Converter final : public Transform {
  public:
-  Converter(const Model& model, const Dialect& to) : model_(model), from_(*model.dialect), to_(to) {
-    for (const std::int64_t index : model.architecture.moe_layers) check_layer(index);
-    // Not only experts: other linear layers may be NVFP4 too. The global scale's name tells them.
-    for (const Tensor& tensor : model.files.tensors())
-      if (tensor.name.ends_with(from_.global))
-        add_module(std::string(tensor.name.substr(0, tensor.name.size() - from_.global.size())));
-    pass_.problems.throw_if_any();
+  Converter(const Model& model, const Dialect& to, const Nvfp4Modules& modules) : model_(model), to_(to) {
+    for (const Nvfp4Module& module : modules.modules) {
+      renamed_[module.codes] = {.name = module.name + std::string(to_.codes)};
+      renamed_[module.sf] = {.name = module.name + std::string(to_.sf)};
+      add_scalar(*module.global, module.global_scale, module.name + std::string(to_.global));
+      if (module.input == nullptr) continue;
+      has_input_scales_ = true;
+      add_scalar(*module.input, module.input_scale, module.name + std::string(to_.input));
+    }
   }
-
-  std::int64_t matrices() const noexcept { return matrices_; }
-  std::uint64_t input_expert_bytes() const noexcept { return expert_bytes_; }
 
   void add_notes(std::vector<Finding>& notes) const {
     if (inexact_ > 0)
@@ -31,11 +30,11 @@ class Converter final : public Transform {
                            "one unit in the last place"});
   }
 
-  std::vector<TensorSpec> outputs(const Tensor& tensor) const override {
+  std::optional<std::vector<TensorSpec>> outputs(const Tensor& tensor) const override {
     const auto found = renamed_.find(&tensor);
-    if (found == renamed_.end()) return {};
-    if (found->second.is_scalar) return {scalar_spec(to_, found->second.name)};
-    return {{found->second.name, tensor.view.dtype, tensor.view.shape}};
+    if (found == renamed_.end()) return std::nullopt;
+    if (found->second.is_scalar) return {{scalar_spec(to_, found->second.name)}};
+    return {{{found->second.name, tensor.view.dtype, tensor.view.shape}}};
   }
   std::vector<const Tensor*> foreign_sources(std::uint32_t) const override { return {}; }
 
@@ -66,30 +65,7 @@ class Converter final : public Transform {
     float multiplier = 0.0f;
   };
 
-  // What the loader would refuse is not copied into a new file either.
-  void check_layer(std::int64_t index) {
-    const StoredLayer layer = read_layer(model_, index, pass_);
-    check_layer_scales(model_, layer, pass_);
-    pass_.problems.throw_if_any();
-    for (const StoredMatrix* matrix : layer.routed()) expert_bytes_ += matrix->bytes();
-  }
-
-  void add_module(const std::string& module) {
-    ++matrices_;
-    const auto require = [&](std::string_view suffix) -> const Tensor& {
-      return model_.files.tensor(module + std::string(suffix));
-    };
-    renamed_[&require(from_.codes)] = {.name = module + std::string(to_.codes)};
-    renamed_[&require(from_.sf)] = {.name = module + std::string(to_.sf)};
-    add_scalar(require(from_.global), module + std::string(to_.global));
-    if (const Tensor* input = model_.find(module + std::string(from_.input))) {
-      has_input_scales_ = true;
-      add_scalar(*input, module + std::string(to_.input));
-    }
-  }
-
-  void add_scalar(const Tensor& tensor, std::string name) {
-    const float multiplier = read_multiplier(model_, tensor, pass_);
+  void add_scalar(const Tensor& tensor, float multiplier, std::string name) {
     bool is_exact = true;
     stored_scalar(to_, multiplier, &is_exact);
     if (!is_exact) ++inexact_;
@@ -97,13 +73,9 @@ class Converter final : public Transform {
   }
 
   const Model& model_;
-  const Dialect& from_;
   const Dialect& to_;
-  Pass pass_;
   std::unordered_map<const Tensor*, Renamed> renamed_;
-  std::int64_t matrices_ = 0;
   std::int64_t inexact_ = 0;
-  std::uint64_t expert_bytes_ = 0;
   bool has_input_scales_ = false;
 };
 
@@ -121,21 +93,34 @@ void require_convertible(const Model& model, const Dialect& to, const std::strin
 }  // namespace
 
 RewriteReport convert(const std::string& dir, const std::string& out, const RewriteOptions& options) {
-  const Dialect& to = require_quantised_dialect(options.dialect);
+  const Dialect* to = find_dialect(options.dialect);
+  if (to == nullptr) {
+    std::string accepted;
+    for (const std::string_view name : dialect_names()) accepted += (accepted.empty() ? "" : ", ") + std::string(name);
+    throw Error(Code::kInvalidArgument, "dialect: asked ", options.dialect, ", accepted: ", accepted);
+  }
   Findings problems, notes;
   const std::shared_ptr<const Model> model = open_model(dir, problems, notes);
   problems.throw_if_any();
-  require_convertible(*model, to, dir);
+  require_convertible(*model, *to, dir);
 
-  Converter converter(*model, to);
+  const Nvfp4Modules modules = read_nvfp4_modules(*model);
   RewriteReport report;
-  rewrite(*model, out, options, converter, report);
-  report.matrices = converter.matrices();
-  report.input_expert_bytes = converter.input_expert_bytes();
-  report.output_expert_bytes = converter.input_expert_bytes();
+  report.matrices = static_cast<std::int64_t>(modules.modules.size());
+  report.input_expert_bytes = modules.expert_bytes;
+  if (to == &plain_dialect()) {
+    rewrite(*model, out, options, *make_dequantizer(*model, modules), report);
+    const Architecture& a = model->architecture;
+    report.output_expert_bytes = static_cast<std::uint64_t>(a.moe_layers.size()) *
+                                 static_cast<std::uint64_t>(a.experts * 3 * a.hidden * a.inter * 2);
+  } else {
+    Converter converter(*model, *to, modules);
+    rewrite(*model, out, options, converter, report);
+    report.output_expert_bytes = modules.expert_bytes;
+    converter.add_notes(report.notes);
+  }
   for (const std::int64_t index : model->architecture.moe_layers) report.layers.emplace_back().index = index;
   for (Finding& note : notes.take()) report.notes.push_back(std::move(note));
-  converter.add_notes(report.notes);
   return report;
 }
 

@@ -87,14 +87,10 @@ class Quantizer final : public Transform {
     return result;
   }
 
-  std::vector<TensorSpec> outputs(const Tensor& tensor) const override {
+  std::optional<std::vector<TensorSpec>> outputs(const Tensor& tensor) const override {
     const auto found = of_weight_.find(&tensor);
-    if (found == of_weight_.end()) return {};
-    const StoredMatrix& matrix = *found->second;
-    const std::int64_t rows = matrix.view.rows, cols = matrix.view.cols;
-    return {{matrix.module + std::string(dialect_.codes), DType::kU8, {rows, cols / 2}},
-            {matrix.module + std::string(dialect_.sf), DType::kF8E4M3, {rows, cols / kNvfp4Block}},
-            scalar_spec(dialect_, matrix.module + std::string(dialect_.global))};
+    if (found == of_weight_.end()) return std::nullopt;
+    return parts_of(*found->second);
   }
 
   std::vector<const Tensor*> foreign_sources(std::uint32_t shard) const override {
@@ -140,6 +136,13 @@ class Quantizer final : public Transform {
   }
 
  private:
+  std::vector<TensorSpec> parts_of(const StoredMatrix& matrix) const {
+    const std::int64_t rows = matrix.view.rows, cols = matrix.view.cols;
+    return {{matrix.module + std::string(dialect_.codes), DType::kU8, {rows, cols / 2}},
+            {matrix.module + std::string(dialect_.sf), DType::kF8E4M3, {rows, cols / kNvfp4Block}},
+            scalar_spec(dialect_, matrix.module + std::string(dialect_.global))};
+  }
+
   void add_layer(std::int64_t index) {
     Pass pass;
     StoredLayer layer = read_layer(model_, index, pass);
@@ -160,7 +163,7 @@ class Quantizer final : public Transform {
         units.back().matrices.push_back(which);
         of_weight_.emplace(matrix.weight, &matrix);
         input_bytes_ += static_cast<std::uint64_t>(matrix.weight->view.bytes());
-        for (const TensorSpec& spec : outputs(*matrix.weight))
+        for (const TensorSpec& spec : parts_of(matrix))
           output_bytes_ += checked_tensor_bytes(spec.shape, spec.dtype, spec.name);
       }
   }

@@ -39,12 +39,12 @@ std::vector<Shard> plan_shards(const Model& model, const Transform& transform) {
   for (const Tensor& tensor : model.files.tensors()) {
     Shard& shard = shards[tensor.shard];
     shard.sources.push_back(tensor.view);
-    std::vector<TensorSpec> outputs = transform.outputs(tensor);
-    if (outputs.empty()) {
+    if (std::optional<std::vector<TensorSpec>> outputs = transform.outputs(tensor)) {
+      std::ranges::move(*outputs, std::back_inserter(shard.specs));
+    } else {
       shard.copied.push_back(&tensor);
       shard.specs.push_back({std::string(tensor.name), tensor.view.dtype, tensor.view.shape});
     }
-    std::ranges::move(outputs, std::back_inserter(shard.specs));
   }
   for (std::uint32_t at = 0; at < shards.size(); ++at)
     for (const Tensor* tensor : transform.foreign_sources(at)) shards[at].sources.push_back(tensor->view);

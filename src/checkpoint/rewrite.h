@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,8 +36,8 @@ class Transform {
  public:
   virtual ~Transform() = default;
 
-  // What a tensor becomes; empty for one that is copied.
-  virtual std::vector<TensorSpec> outputs(const Tensor& tensor) const = 0;
+  // What a tensor becomes, nothing included; nullopt for one that is copied.
+  virtual std::optional<std::vector<TensorSpec>> outputs(const Tensor& tensor) const = 0;
   // Tensors of other shards that decide bytes of this one.
   virtual std::vector<const Tensor*> foreign_sources(std::uint32_t shard) const = 0;
   // Writes all that becomes of this shard's tensors.

@@ -1,9 +1,14 @@
 #include <gtest/gtest.h>
 
+#include <cstring>
+#include <filesystem>
+
 #include "checkpoint/fabricate.h"
 #include "checkpoint/files/file_fixtures.h"
 #include "checkpoint/model_files.h"
 #include "megamoe/checkpoint.h"
+#include "megamoe/formats/bf16.h"
+#include "megamoe/formats/nvfp4.h"
 
 namespace megamoe::test {
 namespace {
@@ -16,6 +21,22 @@ RewriteOptions into(const std::string& dialect) {
 
 std::string bytes_of(const ConstTensorView& view) {
   return {static_cast<const char*>(view.data), static_cast<std::size_t>(view.bytes())};
+}
+
+// Every value of `plain` is that of `quantised`, rounded to BF16.
+void expect_rounded(const MatrixView& quantised, const MatrixView& plain) {
+  ASSERT_EQ(plain.rows, quantised.rows);
+  ASSERT_EQ(plain.cols, quantised.cols);
+  for (std::int64_t r = 0; r < plain.rows; ++r)
+    for (std::int64_t k = 0; k < plain.cols; ++k) {
+      const auto packed = std::to_integer<std::uint8_t>(quantised.data[(r * plain.cols + k) / 2]);
+      const auto sf = std::to_integer<std::uint8_t>(quantised.sf[(r * plain.cols + k) / 16]);
+      const float value =
+          nvfp4_value(k % 2 == 0 ? nvfp4_even_k(packed) : nvfp4_odd_k(packed), sf, quantised.global_scale);
+      std::uint16_t bits = 0;
+      std::memcpy(&bits, plain.data + 2 * (r * plain.cols + k), 2);
+      ASSERT_EQ(bits, bf16_from_float(value)) << "row " << r << ", element " << k;
+    }
 }
 
 TEST(convert, modelopt_to_compressed_tensors_and_back_is_the_same_model) {
@@ -39,6 +60,35 @@ TEST(convert, modelopt_to_compressed_tensors_and_back_is_the_same_model) {
       }
       const Json hf_quant = Json::parse(read_bytes(out / "back/hf_quant_config.json"));
       EXPECT_EQ(hf_quant["quantization"]["quant_algo"], input_scales ? "NVFP4" : "W4A16_NVFP4");
+    }
+}
+
+TEST(convert, to_plain_gives_every_value_rounded_once) {
+  for (const std::string dialect : {"modelopt", "compressed-tensors"})
+    for (const std::string& type : fake_families()) {
+      const TempDir in, out;
+      const FakeModel model = fake_quantised(type, dialect, true);
+      model.write(in.path());
+      const RewriteReport report = convert(in.path(), out / "plain", into("plain"));
+      const InspectReport seen = inspect(out / "plain");
+      EXPECT_TRUE(seen.problems.empty()) << type;
+      EXPECT_EQ(seen.dialect, "plain");
+      EXPECT_EQ(seen.expert_bytes, report.output_expert_bytes);
+      EXPECT_FALSE(std::filesystem::exists(out / "plain/hf_quant_config.json"));
+
+      const Checkpoint before = Checkpoint::open(in.path()), after = Checkpoint::open(out / "plain");
+      ASSERT_EQ(before.layers().size(), after.layers().size());
+      for (const std::int64_t index : before.layers()) {
+        const MoeLayer quantised = before.layer(index), plain = after.layer(index);
+        EXPECT_EQ(plain.problem.weights, WeightFormat::kBf16);
+        for (std::int64_t e = 0; e < quantised.problem.experts; ++e) {
+          ExpertScratch a, b;
+          const ExpertView from = quantised.experts->expert(e, a), to = plain.experts->expert(e, b);
+          expect_rounded(from.gate, to.gate);
+          expect_rounded(from.up, to.up);
+          expect_rounded(from.down, to.down);
+        }
+      }
     }
 }
 
