@@ -11,7 +11,7 @@ std::size_t available_memory();
 
 class ReadProbe {
  public:
-  // Takes `bytes` of memory, more than any cache holds, and reads it in one linear stream a thread.
+  // Takes `bytes` of memory, more than any cache holds; it is read in linear pieces of 4 MiB.
   ReadProbe(std::size_t bytes, int threads);
   ~ReadProbe();
   ReadProbe(const ReadProbe&) = delete;
