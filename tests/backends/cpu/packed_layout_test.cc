@@ -36,7 +36,7 @@ TEST(packed_layout, bf16_panel_is_a_bijection) {
   EXPECT_EQ(2 * (*elements.rbegin() + 1), panel_bytes(WeightFormat::kBf16, 48));
 }
 
-// The example of docs/formats.md.
+// Lane 3, element 21 of the second tile: block 1, its first half, quad 1, so the high nibbles of lane 3's second byte.
 TEST(packed_layout, a_place_by_hand) {
   EXPECT_EQ(code_at(3, 64 + 21).byte, 1152 + 128 + 256 + 0 + 12 + 1);
   EXPECT_EQ(code_at(3, 64 + 21).shift, 4);
