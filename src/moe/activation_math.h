@@ -2,10 +2,10 @@
 // with the same inputs all of them give the same bits (docs/numerics.md).
 #pragma once
 
-#include <bit>
 #include <cmath>
 #include <cstdint>
 
+#include "megamoe/formats/float_bits.h"
 #include "megamoe/host_device.h"
 #include "megamoe/moe.h"
 
@@ -20,8 +20,13 @@ struct ExpConstants {
   static constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, ties to even
   static constexpr float kLn2High = 0.693359375f;
   static constexpr float kLn2Low = -2.12194440e-4f;
-  static constexpr float kPolynomial[6] = {1.9875691500e-4f, 1.3981999507e-3f, 8.3334519073e-3f,
-                                           4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f};
+  // Highest power first. Single constants: device code can not index a constexpr array.
+  static constexpr float kC5 = 1.9875691500e-4f;
+  static constexpr float kC4 = 1.3981999507e-3f;
+  static constexpr float kC3 = 8.3334519073e-3f;
+  static constexpr float kC2 = 4.1665795894e-2f;
+  static constexpr float kC1 = 1.6666665459e-1f;
+  static constexpr float kC0 = 5.0000001201e-1f;
 };
 
 // e^x within 2 ulp of the exact value, also where the result is subnormal; NaN stays NaN. Not the C library's expf: its
@@ -33,14 +38,18 @@ MEGAMOE_HD inline float exp_f32(float x) {
   const float rounded = std::fma(x, C::kLog2e, C::kRound);
   const float n = rounded - C::kRound;
   const float r = std::fma(n, -C::kLn2Low, std::fma(n, -C::kLn2High, x));
-  float p = C::kPolynomial[0];
-  for (int i = 1; i < 6; ++i) p = std::fma(p, r, C::kPolynomial[i]);
+  float p = std::fma(C::kC5, r, C::kC4);
+  p = std::fma(p, r, C::kC3);
+  p = std::fma(p, r, C::kC2);
+  p = std::fma(p, r, C::kC1);
+  p = std::fma(p, r, C::kC0);
   const float mantissa = std::fma(r * r, p, r) + 1.0f;
   // 2^n in two factors, each a normal number: n reaches -150 and 128.
-  const std::int32_t exponent = std::bit_cast<std::int32_t>(rounded) - std::bit_cast<std::int32_t>(C::kRound);
+  const std::int32_t exponent =
+      static_cast<std::int32_t>(float_bits(rounded)) - static_cast<std::int32_t>(float_bits(C::kRound));
   const std::int32_t half = exponent >> 1;
-  const float scale_a = std::bit_cast<float>((half + 127) << 23);
-  const float scale_b = std::bit_cast<float>((exponent - half + 127) << 23);
+  const float scale_a = float_from_bits(static_cast<std::uint32_t>(half + 127) << 23);
+  const float scale_b = float_from_bits(static_cast<std::uint32_t>(exponent - half + 127) << 23);
   return mantissa * scale_a * scale_b;
 }
 

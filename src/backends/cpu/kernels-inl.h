@@ -359,8 +359,11 @@ HWY_INLINE VF exp_f32(VF x) {
   const VF rounded = hn::MulAdd(x, hn::Set(d, C::kLog2e), magic);
   const VF n = hn::Sub(rounded, magic);
   const VF r = hn::MulAdd(n, hn::Set(d, -C::kLn2Low), hn::MulAdd(n, hn::Set(d, -C::kLn2High), x));
-  VF p = hn::Set(d, C::kPolynomial[0]);
-  for (int i = 1; i < 6; ++i) p = hn::MulAdd(p, r, hn::Set(d, C::kPolynomial[i]));
+  VF p = hn::MulAdd(hn::Set(d, C::kC5), r, hn::Set(d, C::kC4));
+  p = hn::MulAdd(p, r, hn::Set(d, C::kC3));
+  p = hn::MulAdd(p, r, hn::Set(d, C::kC2));
+  p = hn::MulAdd(p, r, hn::Set(d, C::kC1));
+  p = hn::MulAdd(p, r, hn::Set(d, C::kC0));
   const VF mantissa = hn::Add(hn::MulAdd(hn::Mul(r, r), p, r), hn::Set(d, 1.0f));
   const VI exponent = hn::Sub(hn::BitCast(di, rounded), hn::BitCast(di, magic));
   const VI half = hn::ShiftRight<1>(exponent);

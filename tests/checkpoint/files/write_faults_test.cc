@@ -189,10 +189,11 @@ TEST_P(WriteFaults, killed_at_random_moments) {
       std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start).count();
   experiment.reset();
 
-  constexpr int kRounds = 15, kKillsPerRound = 2;
+  // A job that is done before its moment comes counts as nothing: on a busy machine many are.
+  constexpr int kKills = 30, kKillsPerRound = 2, kMostRounds = 10 * kKills;
   std::mt19937 random(1);
   int killed = 0;
-  for (int round = 0; round < kRounds; ++round) {
+  for (int round = 0; round < kMostRounds && killed < kKills; ++round) {
     std::string what = "round " + std::to_string(round);
     for (int kill = 0; kill < kKillsPerRound; ++kill) {
       const int after_us = static_cast<int>(random() % static_cast<unsigned>(full_us));
@@ -205,7 +206,7 @@ TEST_P(WriteFaults, killed_at_random_moments) {
     experiment.reset();
   }
   RecordProperty("killed", killed);
-  EXPECT_GT(killed, kRounds * kKillsPerRound / 2);
+  EXPECT_GE(killed, kKills);
 }
 
 TEST_P(WriteFaults, file_size_limit_is_a_sentence_and_not_a_signal) {
