@@ -177,7 +177,10 @@ class Quantizer final : public Transform {
   float global_scale(const Unit& unit, Which which, Scratch& scratch) const {
     float amax = amax_of(model_, matrix_of(unit, which), recipe_, scratch.want);
     if (which < 2) amax = std::max(amax, amax_of(model_, matrix_of(unit, 1 - which), recipe_, scratch.want));
-    return storable_multiplier(nvfp4_global_scale(recipe_, amax));
+    const float scale = nvfp4_global_scale(recipe_, amax);
+    // bridge is there for the bytes of older files: where the multiplier itself is stored, not one bit of it moves.
+    const bool keeps_bits = recipe_ == QuantRecipe::kBridge && !dialect_.stores_reciprocals;
+    return keeps_bits ? scale : storable_multiplier(scale);
   }
 
   void write_unit(Unit& unit, Scratch& scratch, std::mutex& writing, SafetensorsWriter& writer, Progress& progress) {
