@@ -125,7 +125,7 @@ nlohmann::json to_json(const Options& options, const MoeBlock& block, const Rout
                       {"repeats", options.repeat},
                       {"time_ms", result.median_s * 1e3},
                       {"router_ms", result.router_s * 1e3},
-                      {"bytes_read", bytes_read},
+                      {"bytes_read", static_cast<std::uint64_t>(bytes_read)},
                       {"gb_per_s", bytes_read / result.median_s * 1e-9},
                       {"gflop_per_s", flops / result.median_s * 1e-9},
                       {"poisoned_tokens", result.routed.poisoned},

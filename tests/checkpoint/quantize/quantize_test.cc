@@ -108,20 +108,23 @@ TEST(quantize, codes_are_those_of_the_recipe_under_a_scale_shared_by_gate_and_up
     ASSERT_TRUE(parse_quant_recipe(name, &recipe));
     quantize(in.path(), out / name, options("modelopt", name));
     const ModelFiles files = ModelFiles::open(out / name);
-    const auto view = [&](int which) {
-      const FakeTensor& tensor = model.at(model.expert(3, which) + ".weight");
-      return ConstTensorView{tensor.bytes.data(), tensor.dtype, tensor.shape};
-    };
-    const float amax = std::max(nvfp4_amax(recipe, view(0)), nvfp4_amax(recipe, view(1)));
-    const float exact = nvfp4_global_scale(recipe, amax);
-    for (int which = 0; which < 2; ++which) {
-      const float scale = float_of(bytes_of(files.tensor(model.expert(3, which) + ".weight_scale_2").view));
-      EXPECT_LE(std::abs(scale - exact), recipe == QuantRecipe::kBridge ? 0.0f : exact * 0x1p-23f) << name;
-      const Nvfp4Tensor want = quantize_nvfp4(view(which), {recipe, GlobalScaleMode::kStatic, scale});
-      EXPECT_EQ(bytes_of(files.tensor(model.expert(3, which) + ".weight").view),
-                std::string(want.codes.begin(), want.codes.end()));
-      EXPECT_EQ(bytes_of(files.tensor(model.expert(3, which) + ".weight_scale").view),
-                std::string(want.sf.begin(), want.sf.end()));
+    // All experts: in some gate has the larger weight, in others up.
+    for (int expert = 0; expert < kExperts; ++expert) {
+      const auto view = [&](int which) {
+        const FakeTensor& tensor = model.at(model.expert(expert, which) + ".weight");
+        return ConstTensorView{tensor.bytes.data(), tensor.dtype, tensor.shape};
+      };
+      const float amax = std::max(nvfp4_amax(recipe, view(0)), nvfp4_amax(recipe, view(1)));
+      const float exact = nvfp4_global_scale(recipe, amax);
+      for (int which = 0; which < 2; ++which) {
+        const float scale = float_of(bytes_of(files.tensor(model.expert(expert, which) + ".weight_scale_2").view));
+        EXPECT_LE(std::abs(scale - exact), recipe == QuantRecipe::kBridge ? 0.0f : exact * 0x1p-23f) << name;
+        const Nvfp4Tensor want = quantize_nvfp4(view(which), {recipe, GlobalScaleMode::kStatic, scale});
+        EXPECT_EQ(bytes_of(files.tensor(model.expert(expert, which) + ".weight").view),
+                  std::string(want.codes.begin(), want.codes.end()));
+        EXPECT_EQ(bytes_of(files.tensor(model.expert(expert, which) + ".weight_scale").view),
+                  std::string(want.sf.begin(), want.sf.end()));
+      }
     }
   }
 }
