@@ -102,13 +102,15 @@ TEST(quantize, what_is_not_quantised_keeps_its_bytes) {
 TEST(quantize, codes_are_those_of_the_recipe_under_a_scale_shared_by_gate_and_up) {
   const TempDir in, out;
   FakeModel model = fake_model("qwen3_moe");
+  // Each of the two has the largest weight of its pair in some expert: 0x4000 is 2 in BF16.
+  model.at(model.expert(1, 0) + ".weight").bytes.replace(0, 2, "\x00\x40", 2);
+  model.at(model.expert(2, 1) + ".weight").bytes.replace(0, 2, "\x00\x40", 2);
   model.write(in.path());
   for (const char* name : {"rne", "bridge", "four_six", "mse"}) {
     QuantRecipe recipe{};
     ASSERT_TRUE(parse_quant_recipe(name, &recipe));
     quantize(in.path(), out / name, options("modelopt", name));
     const ModelFiles files = ModelFiles::open(out / name);
-    // All experts: in some gate has the larger weight, in others up.
     for (int expert = 0; expert < kExperts; ++expert) {
       const auto view = [&](int which) {
         const FakeTensor& tensor = model.at(model.expert(expert, which) + ".weight");
