@@ -1,6 +1,7 @@
 // Exact inputs: the fp32 output has no error at all, and all backends give equal bits in every stage.
 #include <gtest/gtest.h>
 
+#include "bench/to_oracle.h"
 #include "oracle/check_output.h"
 #include "oracle/quantise.h"
 #include "support/each_backend.h"
@@ -25,7 +26,7 @@ void expect_equal(const Intermediate::Rows& got, const Intermediate::Rows& want)
 // included.
 void expect_exact_intermediate(const oracle::Layer& layer, const Case& c, const Result& got) {
   const oracle::Expected expected = oracle::gemm1(layer, to_oracle(c));
-  const oracle::Rows rows = to_oracle(got.intermediate).routed;
+  const oracle::Rows rows = bench::to_oracle(got.intermediate).routed;
   for (std::size_t choice = 0; choice < c.ids.size(); ++choice) {
     if (c.ids[choice] < 0) continue;
     std::vector<double> h;
@@ -47,7 +48,7 @@ TEST_P(exact, no_error_and_equal_bits) {
     const Result got = run_case(c, backend, {.f32 = true, .intermediate = true});
     stages.check(got, backend, Trust::kJustBound);
     expect_exact_intermediate(layer, c, got);
-    const oracle::Report sums = oracle::check_output(layer, to_oracle(c), to_oracle(got.intermediate),
+    const oracle::Report sums = oracle::check_output(layer, to_oracle(c), bench::to_oracle(got.intermediate),
                                                      oracle::OutputType::kF32, got.as_doubles());
     EXPECT_EQ(sums.worst_share, 0.0) << "an exact sum came out rounded";
     EXPECT_LT(4 * sums.zeros, sums.elements);

@@ -4,56 +4,13 @@
 
 #include <algorithm>
 
+#include "bench/to_oracle.h"
 #include "oracle/check_intermediate.h"
 #include "oracle/check_output.h"
 #include "support/summary.h"
 
 namespace megamoe::test {
 namespace {
-
-oracle::Activations to_oracle(ActivationFormat format) {
-  switch (format) {
-    case ActivationFormat::kBf16:
-      return oracle::Activations::kBf16;
-    case ActivationFormat::kNvfp4:
-      return oracle::Activations::kNvfp4;
-    case ActivationFormat::kInt8:
-      return oracle::Activations::kInt8;
-  }
-  return {};
-}
-
-oracle::Matrix to_oracle(const OwnedMatrix& matrix) {
-  return {.format = matrix.format == WeightFormat::kBf16 ? oracle::Weights::kBf16 : oracle::Weights::kNvfp4,
-          .rows = matrix.rows,
-          .cols = matrix.cols,
-          .data = reinterpret_cast<const unsigned char*>(matrix.data.data()),
-          .sf = reinterpret_cast<const unsigned char*>(matrix.sf.data()),
-          .global = static_cast<double>(matrix.global_scale)};
-}
-
-oracle::Expert to_oracle(const OwnedExpert& expert) {
-  return {.gate = to_oracle(expert.gate),
-          .up = to_oracle(expert.up),
-          .down = to_oracle(expert.down),
-          .gate_bias = expert.gate_bias,
-          .up_bias = expert.up_bias,
-          .down_bias = expert.down_bias,
-          .gate_up_input_scale = static_cast<double>(expert.gate_up_input_scale),
-          .down_input_scale = static_cast<double>(expert.down_input_scale)};
-}
-
-oracle::Rows to_oracle(const Intermediate::Rows& rows) {
-  return {.format = to_oracle(rows.format),
-          .rows = rows.rows,
-          .inter = rows.inter,
-          .bf16 = rows.bf16,
-          .codes = rows.codes,
-          .sf = rows.sf,
-          .global = rows.global_scale,
-          .int8 = rows.int8,
-          .int8_scale = rows.int8_scale};
-}
 
 // The share of codes that may be ambiguous: stated, so that stage 1 can not quietly become worthless. An interval's
 // half-width is about K u sum|a w|, some K^1.5 u |G| (more where the activation cancels); a code's step is |A| / 256
@@ -83,25 +40,11 @@ std::string outside(const oracle::Report& report) {
 }  // namespace
 
 oracle::Layer to_oracle(const Problem& problem, const MemorySource& weights) {
-  oracle::Layer layer{
-      .hidden = problem.hidden,
-      .inter = problem.inter,
-      .top_k = problem.top_k,
-      .activations = to_oracle(problem.activations),
-      .static_scale = problem.activation_scale == ActivationScale::kStatic,
-      .kind = problem.activation.kind == Activation::Kind::kSwiglu ? oracle::Kind::kSwiglu : oracle::Kind::kSwigluOai,
-      .limit = static_cast<double>(problem.activation.limit),
-      .alpha = static_cast<double>(problem.activation.alpha),
-      .weight_before_gemm2 = problem.topk_weight == TopkWeightPlace::kBeforeGemm2};
-  for (const OwnedExpert& expert : weights.experts) layer.experts.push_back(to_oracle(expert));
-  if (problem.shared.inter > 0) {
-    layer.shared_inter = problem.shared.inter;
-    // By the contract bf16 weights always meet bf16 activations in the shared expert.
-    layer.shared_activations =
-        problem.shared.weights == WeightFormat::kBf16 ? oracle::Activations::kBf16 : layer.activations;
-    layer.shared = to_oracle(weights.shared);
-    layer.shared_gate = weights.gate_vector;
-  }
+  oracle::Layer layer = bench::to_oracle(problem);
+  for (const OwnedExpert& expert : weights.experts) layer.experts.push_back(bench::to_oracle(expert.view()));
+  if (problem.shared.inter == 0) return layer;
+  layer.shared = bench::to_oracle(weights.shared.view());
+  layer.shared_gate = weights.gate_vector;
   return layer;
 }
 
@@ -109,18 +52,12 @@ oracle::Batch to_oracle(const Case& c) {
   return {.tokens = c.test.tokens, .x = c.x, .ids = c.ids, .weights = c.topk_weights};
 }
 
-oracle::Intermediate to_oracle(const Intermediate& intermediate) {
-  return {.routed = to_oracle(intermediate.routed),
-          .shared = to_oracle(intermediate.shared),
-          .row_of = intermediate.row_of};
-}
-
 TwoStages::TwoStages(const Case& c)
     : case_(c), layer_(to_oracle(c.test.problem, c.weights)), expected_(oracle::gemm1(layer_, to_oracle(c))) {}
 
 void TwoStages::check(const Result& run, std::string_view backend, Trust trust) const {
   const oracle::Batch batch = to_oracle(case_);
-  const oracle::Intermediate got = to_oracle(run.intermediate);
+  const oracle::Intermediate got = bench::to_oracle(run.intermediate);
   ASSERT_EQ(got.row_of.size(), case_.ids.size());
 
   const oracle::Report codes = oracle::check_intermediate(layer_, batch, expected_, got);

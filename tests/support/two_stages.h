@@ -13,7 +13,6 @@ namespace megamoe::test {
 
 oracle::Layer to_oracle(const Problem& problem, const MemorySource& weights);
 oracle::Batch to_oracle(const Case& c);
-oracle::Intermediate to_oracle(const Intermediate& intermediate);
 
 // What makes a passing comparison worth something.
 enum class Trust {
