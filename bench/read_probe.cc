@@ -8,6 +8,7 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <cstring>
 #include <fstream>
 #include <string>
@@ -17,20 +18,21 @@
 namespace megamoe::bench {
 namespace {
 
-constexpr std::size_t kStep = 256;  // four cache lines a step: as many independent sums keep the adders busy
+// Independent sums: two cache lines of 16-byte vectors, which is what fits the registers of the x86-64 baseline. From
+// the L2 cache this loop reads 43 GB/s a thread (Zen 3), so that memory sets what is measured and not the adding; the
+// same loop over memcpy'd arrays read 18.
+constexpr std::size_t kSums = 16;
 // Threads claim chunks: where a thread is held up by other work, the others read on, as they do in a layer.
 constexpr std::size_t kChunk = std::size_t{4} << 20;
 // Every byte is 1. Comparing the sums also keeps the compiler from dropping the reads.
-constexpr std::uint64_t kChunkSum = kChunk / sizeof(std::uint64_t) * 0x0101010101010101u;
+constexpr std::size_t kChunkWords = kChunk / sizeof(std::uint64_t);
+constexpr std::uint64_t kChunkSum = kChunkWords * 0x0101010101010101u;
+static_assert(kChunkWords % kSums == 0);
 
-std::uint64_t sum_of(const std::byte* data, std::size_t bytes) {
-  constexpr std::size_t kWords = kStep / sizeof(std::uint64_t);
-  std::array<std::uint64_t, kWords> sums{};
-  for (std::size_t at = 0; at + sizeof(sums) <= bytes; at += sizeof(sums)) {
-    std::array<std::uint64_t, kWords> words;
-    std::memcpy(words.data(), data + at, sizeof(words));
-    for (std::size_t i = 0; i < kWords; ++i) sums[i] += words[i];
-  }
+std::uint64_t sum_of(const std::uint64_t* words, std::size_t count) {
+  std::array<std::uint64_t, kSums> sums{};
+  for (std::size_t at = 0; at < count; at += kSums)
+    for (std::size_t i = 0; i < kSums; ++i) sums[i] += words[at + i];
   std::uint64_t sum = 0;
   for (const std::uint64_t part : sums) sum += part;
   return sum;
@@ -62,6 +64,7 @@ ReadProbe::~ReadProbe() { munmap(data_, bytes_); }
 
 double ReadProbe::read_once() {
   const std::size_t chunks = bytes_ / kChunk;
+  const auto* words = reinterpret_cast<const std::uint64_t*>(data_);
   std::atomic<std::size_t> wrong = 0;
   tbb::task_arena arena(threads_);
   const auto start = std::chrono::steady_clock::now();
@@ -70,7 +73,7 @@ double ReadProbe::read_once() {
         tbb::blocked_range<std::size_t>(0, chunks, 1),
         [&](const tbb::blocked_range<std::size_t>& range) {
           for (std::size_t i = range.begin(); i != range.end(); ++i)
-            if (sum_of(data_ + i * kChunk, kChunk) != kChunkSum) ++wrong;
+            if (sum_of(words + i * kChunkWords, kChunkWords) != kChunkSum) ++wrong;
         },
         tbb::simple_partitioner());
   });
