@@ -42,7 +42,22 @@ void read_fused_shared_experts(ConfigReader& config, Architecture& a) {
   a.shared_inter = std::min<std::int64_t>(shared, 1024) * a.inter;
 }
 
-void read_v3_routing(ConfigReader& config, Architecture& a) {
+void read_gated_qwen(ConfigReader& config, Architecture& a, bool default_renormalize) {
+  read_common_sizes(config, a);
+  a.inter = config.size("moe_intermediate_size");
+  a.experts = config.size_of_any({"num_experts", "num_local_experts"});
+  a.shared_inter = config.size("shared_expert_intermediate_size");
+  a.shared_gated = true;
+  a.routing = {.score = ScoreFunction::kSoftmax, .renormalize = config.flag_or("norm_topk_prob", default_renormalize)};
+  read_sparse_step_layers(config, a);
+}
+
+void read_v3(ConfigReader& config, Architecture& a) {
+  read_common_sizes(config, a);
+  a.inter = config.size("moe_intermediate_size");
+  a.experts = config.size_of_any({"n_routed_experts", "num_experts", "num_local_experts"});
+  read_fused_shared_experts(config, a);
+  read_dense_first_layers(config, a);
   config.one_of("scoring_func", "sigmoid", {"sigmoid"});
   config.one_of("topk_method", "noaux_tc", {"noaux_tc"});
   a.routing = {.score = ScoreFunction::kSigmoid,

@@ -74,6 +74,20 @@ inline constexpr ModuleNames kMlpExperts{.block = "mlp",
                                          .shared = {},
                                          .shared_gate = {}};
 
+constexpr ModuleNames gated_qwen_modules() {
+  ModuleNames names = kMlpExperts;
+  names.shared = "mlp.shared_expert";
+  names.shared_gate = "mlp.shared_expert_gate";
+  return names;
+}
+
+constexpr ModuleNames v3_modules() {
+  ModuleNames names = kMlpExperts;
+  names.choice_bias = "mlp.gate.e_score_correction_bias";
+  names.shared = "mlp.shared_experts";
+  return names;
+}
+
 // hidden_size, num_hidden_layers, num_experts_per_tok; hidden_act must be "silu".
 void read_common_sizes(ConfigReader& config, Architecture& architecture);
 // Qwen: every decoder_sparse_step-th layer is MoE, except those of mlp_only_layers.
@@ -82,7 +96,10 @@ void read_sparse_step_layers(ConfigReader& config, Architecture& architecture);
 void read_dense_first_layers(ConfigReader& config, Architecture& architecture);
 // DeepSeek: n_shared_experts experts of the routed width, stored as one.
 void read_fused_shared_experts(ConfigReader& config, Architecture& architecture);
-// DeepSeek-V3: sigmoid, correction bias, groups scored by their best two, weights normalised and scaled.
-void read_v3_routing(ConfigReader& config, Architecture& architecture);
+// Qwen with a gated shared expert: sizes, softmax routing and layers; the default of norm_topk_prob is the class's.
+void read_gated_qwen(ConfigReader& config, Architecture& architecture, bool default_renormalize);
+// DeepSeek-V3: sizes and layers; sigmoid, correction bias, groups scored by their best two, weights normalised and
+// scaled.
+void read_v3(ConfigReader& config, Architecture& architecture);
 
 }  // namespace megamoe
