@@ -62,7 +62,8 @@ void add_rewrite_options(Verb& verb, RewriteChoice& choice, RewriteOptions& opti
   verb.text("DIR", choice.dir, "Directory of the model to read; it is never written to", Need::kRequired);
   verb.text("-o,--output", choice.out, "Directory to write; must be empty or not exist", Need::kRequired);
   verb.flag("--resume", options.resume, "Go on where a killed run of the same job stopped");
-  verb.flag("--overwrite", options.overwrite, "The output may hold files; those of the same name are replaced");
+  verb.flag("--overwrite", options.overwrite,
+            "Replace a model that is there: the whole directory, once the new one is complete");
   verb.excludes("--resume", "--overwrite");
 }
 

@@ -121,7 +121,9 @@ InspectReport inspect(const std::string& dir);
 struct RewriteOptions {
   std::string dialect = "modelopt";  // or "compressed-tensors"; of convert also "plain"
   bool resume = false;               // go on with what an earlier, killed call of the same job left in `out`
-  bool overwrite = false;            // `out` may hold files; those of the same name are replaced
+  // `out` may be an older model: the new one is built beside it and takes the place of the whole directory, at the end
+  // and in one step. A directory that is no model is refused.
+  bool overwrite = false;
   // Called as work is done, by one thread at a time; may throw to stop (the output can be resumed).
   std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes, std::string_view what)> progress;
 };

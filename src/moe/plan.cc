@@ -1,5 +1,7 @@
 // prepare, candidates and Plan: the public verbs, over the list of backends.
 
+#include <algorithm>
+
 #include "megamoe/error.h"
 #include "megamoe/routing.h"
 #include "moe/backend.h"
@@ -34,6 +36,13 @@ const Backend& choose(const Problem& problem, std::string_view asked) {
   if (asked != "auto")
     throw Error(Code::kInvalidArgument, "backend: asked '", asked, "', accepted: ", accepted_backends());
   throw Error(Code::kUnsupported, "no backend takes ", problem.to_string(), ": ", refusals(all));
+}
+
+// A workspace holds a few arrays of tokens * top_k rows of the widest dimension: with 2^48 elements in each, no count
+// of its bytes overflows 64 bits.
+std::int64_t most_tokens(const Problem& problem) {
+  const std::int64_t widest = std::max({problem.hidden, problem.inter, problem.shared.inter});
+  return (std::int64_t{1} << 48) / (problem.top_k * widest);
 }
 
 void check_size(std::string_view what, std::size_t found, std::int64_t rows, std::int64_t cols) {
@@ -93,8 +102,8 @@ std::shared_ptr<const PreparedWeights> prepare(const Problem& problem, const Exp
 Plan::Plan(std::shared_ptr<const PreparedWeights> weights, const PlanOptions& options)
     : weights_(std::move(weights)), options_(options) {
   if (weights_ == nullptr) throw Error(Code::kInvalidArgument, "plan: asked without weights, accepted: prepared ones");
-  if (options.max_tokens < 0)
-    throw Error(Code::kInvalidArgument, "max_tokens: asked ", options.max_tokens, ", accepted: 0 or more");
+  if (const std::int64_t most = most_tokens(weights_->problem()); options.max_tokens < 0 || options.max_tokens > most)
+    throw Error(Code::kInvalidArgument, "max_tokens: asked ", options.max_tokens, ", accepted: 0 to ", most);
   for (const Backend* backend : backends())
     if (backend->name() == weights_->backend()) impl_ = backend->plan(weights_, options_);
   if (impl_ == nullptr) throw Error(Code::kInternal, "plan: weights of an unknown backend '", weights_->backend(), "'");

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <limits>
 
 #include "megamoe/error.h"
 #include "support/each_backend.h"
@@ -46,6 +47,17 @@ TEST(refusal, an_unknown_backend) {
     EXPECT_EQ(error.code(), Code::kInvalidArgument);
     EXPECT_TRUE(std::string(error.what()).starts_with("backend: asked 'abacus', accepted: auto, ")) << error.what();
   }
+}
+
+TEST(refusal, more_tokens_than_a_workspace_can_count) {
+  const Case c = make_case(parse_test_problem("t=1 h=32 i=64 e=2 k=2"));
+  const auto weights = prepare(c.test.problem, c.weights);
+  constexpr std::int64_t kMost = (std::int64_t{1} << 48) / (2 * 64);
+  EXPECT_GT(Plan(weights, {.max_tokens = kMost, .threads = 1}).workspace_bytes(), std::size_t{kMost});
+  for (const std::int64_t asked : {std::int64_t{-1}, kMost + 1, std::numeric_limits<std::int64_t>::max()})
+    expect_error(Code::kInvalidArgument,
+                 "max_tokens: asked " + std::to_string(asked) + ", accepted: 0 to " + std::to_string(kMost),
+                 [&] { Plan(weights, {.max_tokens = asked, .threads = 1}); });
 }
 
 TEST(refusal, static_scales_that_the_checkpoint_does_not_have) {
