@@ -17,18 +17,30 @@ find_program(MEGAMOE_CCACHE ccache)
 mark_as_advanced(MEGAMOE_CCACHE)
 if(MEGAMOE_CCACHE AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_CXX_COMPILER_LAUNCHER "${MEGAMOE_CCACHE}")
+  set(CMAKE_CUDA_COMPILER_LAUNCHER "${MEGAMOE_CCACHE}")
 endif()
 
 set(MEGAMOE_SANITIZE "" CACHE STRING "Value for -fsanitize=, for example address,undefined")
 
 # The numeric contract (docs/numerics.md) fixes every rounding: no contraction of a*b+c that the source does not
 # write as fma, no fast-math anywhere.
+set(MEGAMOE_WARNINGS -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wno-missing-field-initializers)
 function(megamoe_compile_options target)
-  target_compile_options(${target} PRIVATE -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wno-missing-field-initializers -ffp-contract=off)
+  target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${MEGAMOE_WARNINGS} -ffp-contract=off>)
   # GCC 12 reports "a" + std::string as overlapping copies (GCC bug 105651).
-  target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
+  target_compile_options(${target} PRIVATE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-restrict>)
   if(MEGAMOE_SANITIZE)
-    target_compile_options(${target} PRIVATE -fsanitize=${MEGAMOE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    target_compile_options(${target} PRIVATE
+      $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${MEGAMOE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer>)
     target_link_options(${target} PRIVATE -fsanitize=${MEGAMOE_SANITIZE})
   endif()
+endfunction()
+
+# Device code of `target` is always optimised, and without assertions: ptxas otherwise waits for every wgmma before the
+# next. --fmad=false is the device's -ffp-contract=off. sm_90a: wgmma and setmaxnreg are in no other target.
+# -std by hand: CMake 3.25 does not know nvcc's C++20.
+function(megamoe_cuda_options target)
+  target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:
+    -std=c++20 -O3 -DNDEBUG --fmad=false --expt-relaxed-constexpr --extended-lambda -gencode=arch=compute_90a,code=sm_90a
+    -Xcompiler=-Wall,-Wextra,-Wno-missing-field-initializers,-ffp-contract=off -Werror=all-warnings>)
 endfunction()

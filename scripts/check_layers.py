@@ -17,6 +17,7 @@ LAYERS = ["base", "formats", "layout", "quant", "routing", "moe", "backends", "p
 # A header with a new name is added here, beside the layer that implements it.
 PUBLIC = {
     "error": "base",
+    "buffer": "base",
     "host_device": "base",
     "tensor": "base",
     "formats": "formats",
@@ -24,6 +25,7 @@ PUBLIC = {
     "quant": "quant",
     "routing": "routing",
     "moe": "moe",
+    "host_call": "moe",
     "moe_block": "checkpoint",  # a layer as a checkpoint has it, router and shared experts included
     "backend": "moe",
     "backends": "moe",

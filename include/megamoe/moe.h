@@ -18,6 +18,8 @@
 #include <string_view>
 #include <vector>
 
+#include "megamoe/buffer.h"
+
 namespace megamoe {
 
 // ---- The problem ----------------------------------------------------------------------------------------------------
@@ -145,7 +147,9 @@ class PreparedWeights {
 };
 
 struct PrepareOptions {
-  std::string backend = "auto";  // or a name of backend_names(): then only that one, or kUnsupported with its reason
+  // Or a name of backend_names(), or what such a name has before a '/' ("cuda"): then only that, or kUnsupported with
+  // the reason.
+  std::string backend = "auto";
   int threads = 0;               // 0 = all of the machine
 };
 
@@ -182,7 +186,8 @@ struct Intermediate {
   std::vector<std::int64_t> row_of;     // [tokens, top_k], -1 = no row
 };
 
-// One call. Exactly one of output and output_f32 is given; every byte of it is written.
+// One call, its arrays in the memory that Plan::memory() names. Exactly one of output and output_f32 is given; every byte
+// of it is written. On a device run returns before the work is done, in the order of `stream`.
 struct RunArgs {
   std::int64_t tokens = 0;
   std::span<const std::uint16_t> x;        // [tokens, hidden]  bf16 bits
@@ -191,7 +196,8 @@ struct RunArgs {
   std::span<std::uint16_t> output;         // [tokens, hidden]  bf16 bits
   std::span<float> output_f32;             // [tokens, hidden]
   std::span<std::byte> workspace;          // at least workspace_bytes(), any alignment, any contents
-  Intermediate* intermediate = nullptr;    // where not null, filled (and then run allocates)
+  void* stream = nullptr;                  // a cudaStream_t, where the plan computes on a device
+  Intermediate* intermediate = nullptr;    // where not null, filled (and then run allocates, and waits for a device)
 };
 
 struct PlanOptions {
@@ -211,11 +217,13 @@ class Plan {
   std::string_view backend() const noexcept;
   const Problem& problem() const noexcept;
   std::int64_t max_tokens() const noexcept;
+  MemoryKind memory() const noexcept;
   std::size_t workspace_bytes() const noexcept;
   std::string describe() const;  // one line: backend, instruction set, threads, tiles
 
-  // Throws kInvalidArgument, before anything is written, for wrong sizes or an expert id outside [-2, experts). One
-  // workspace serves one run at a time; plans are otherwise safe to use from several threads.
+  // Throws kInvalidArgument, before anything is written, for wrong sizes or an expert id outside [-2, experts); on a
+  // device, where ids are not looked at before, such an id makes the token's output NaN. One workspace serves one run at
+  // a time; plans are otherwise safe to use from several threads.
   void run(const RunArgs& args) const;
 
  private:

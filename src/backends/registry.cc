@@ -6,11 +6,14 @@
 #if MEGAMOE_HAVE_CPU_BACKEND
 #include "backends/cpu/cpu.h"
 #endif
+#if MEGAMOE_HAVE_CUDA
+#include "backends/cuda/sm90/sm90.h"
+#endif
 
 namespace megamoe {
 namespace {
 
-#if !MEGAMOE_HAVE_CPU_BACKEND
+#if !MEGAMOE_HAVE_CPU_BACKEND || !MEGAMOE_HAVE_CUDA
 // Stands in the list for a backend that this build left out, so that users still learn why.
 class AbsentBackend : public Backend {
  public:
@@ -28,7 +31,16 @@ class AbsentBackend : public Backend {
   std::string_view name_;
   std::string_view reason_;
 };
+#endif
 
+#if !MEGAMOE_HAVE_CUDA
+const Backend& sm90_backend() {
+  static const AbsentBackend backend("cuda/sm90", MEGAMOE_CUDA_ABSENT);
+  return backend;
+}
+#endif
+
+#if !MEGAMOE_HAVE_CPU_BACKEND
 const Backend& cpu_backend() {
   static const AbsentBackend backend("cpu", MEGAMOE_CPU_BACKEND_ABSENT);
   return backend;
@@ -38,7 +50,7 @@ const Backend& cpu_backend() {
 }  // namespace
 
 std::span<const Backend* const> backends() {
-  static const Backend* const list[] = {&cpu_backend(), &reference_backend()};
+  static const Backend* const list[] = {&sm90_backend(), &cpu_backend(), &reference_backend()};
   return list;
 }
 

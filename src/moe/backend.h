@@ -14,6 +14,7 @@ namespace megamoe {
 class PlanImpl {
  public:
   virtual ~PlanImpl() = default;
+  virtual MemoryKind memory() const noexcept { return MemoryKind::kHost; }
   virtual std::size_t workspace_bytes() const noexcept = 0;
   virtual std::string describe() const = 0;
   virtual void run(const RunArgs& args) const = 0;  // args have been checked by Plan::run

@@ -3,17 +3,22 @@
 #include <algorithm>
 
 #include "megamoe/error.h"
-#include "megamoe/routing.h"
 #include "moe/backend.h"
+#include "moe/check_args.h"
 
 namespace megamoe {
 namespace {
 
-// "cpu: <reason>; reference: <reason>"
-std::string refusals(const std::vector<Candidate>& all) {
+// "auto" means every backend, "cuda" means "cuda/sm90" and its like.
+bool matches(std::string_view asked, std::string_view backend) {
+  return asked == "auto" || asked == backend || asked == backend.substr(0, backend.find('/'));
+}
+
+// "cpu: <reason>; reference: <reason>", of those that were asked.
+std::string refusals(const std::vector<Candidate>& all, std::string_view asked) {
   std::string text;
   for (const Candidate& candidate : all) {
-    if (candidate.refusal.empty()) continue;
+    if (candidate.refusal.empty() || !matches(asked, candidate.backend)) continue;
     if (!text.empty()) text += "; ";
     text += std::string(candidate.backend) + ": " + candidate.refusal;
   }
@@ -28,14 +33,18 @@ std::string accepted_backends() {
 
 const Backend& choose(const Problem& problem, std::string_view asked) {
   const std::vector<Candidate> all = candidates(problem);
+  bool found = false;
   for (std::size_t i = 0; i < all.size(); ++i) {
-    if (asked != "auto" && asked != all[i].backend) continue;
+    if (!matches(asked, all[i].backend)) continue;
     if (all[i].refusal.empty()) return *backends()[i];
-    if (asked != "auto") throw Error(Code::kUnsupported, all[i].backend, ": ", all[i].refusal);
+    found = true;
+    if (asked == all[i].backend) throw Error(Code::kUnsupported, asked, ": ", all[i].refusal);
   }
+  if (found && asked != "auto")
+    throw Error(Code::kUnsupported, "no backend of '", asked, "' takes ", problem.to_string(), ": ", refusals(all, asked));
   if (asked != "auto")
     throw Error(Code::kInvalidArgument, "backend: asked '", asked, "', accepted: ", accepted_backends());
-  throw Error(Code::kUnsupported, "no backend takes ", problem.to_string(), ": ", refusals(all));
+  throw Error(Code::kUnsupported, "no backend takes ", problem.to_string(), ": ", refusals(all, "auto"));
 }
 
 // A workspace holds a few arrays of tokens * top_k rows of the widest dimension: with 2^48 elements in each, no count
@@ -43,36 +52,6 @@ const Backend& choose(const Problem& problem, std::string_view asked) {
 std::int64_t most_tokens(const Problem& problem) {
   const std::int64_t widest = std::max({problem.hidden, problem.inter, problem.shared.inter});
   return (std::int64_t{1} << 48) / (problem.top_k * widest);
-}
-
-void check_size(std::string_view what, std::size_t found, std::int64_t rows, std::int64_t cols) {
-  if (found != static_cast<std::size_t>(rows * cols))
-    throw Error(Code::kInvalidArgument, what, ": expected [", rows, ", ", cols, "], found ", found, " elements");
-}
-
-void check_args(const Problem& problem, std::int64_t max_tokens, std::size_t workspace_bytes, const RunArgs& args) {
-  const std::int64_t tokens = args.tokens;
-  if (tokens < 0 || tokens > max_tokens)
-    throw Error(Code::kInvalidArgument, "tokens: asked ", tokens, ", accepted: 0 to the plan's ", max_tokens);
-  check_size("x", args.x.size(), tokens, problem.hidden);
-  check_size("topk_ids", args.topk_ids.size(), tokens, problem.top_k);
-  check_size("topk_weights", args.topk_weights.size(), tokens, problem.top_k);
-  if (!args.output.empty() && !args.output_f32.empty())
-    throw Error(Code::kInvalidArgument, "output: asked both output and output_f32, accepted: one of them");
-  if (args.output_f32.empty())
-    check_size("output", args.output.size(), tokens, problem.hidden);
-  else
-    check_size("output_f32", args.output_f32.size(), tokens, problem.hidden);
-  if (args.workspace.size() < workspace_bytes)
-    throw Error(Code::kInvalidArgument, "workspace: plan needs ", workspace_bytes, " bytes, got ",
-                args.workspace.size());
-  for (std::size_t i = 0; i < args.topk_ids.size(); ++i) {
-    const std::int32_t id = args.topk_ids[i];
-    if (id < kPoisonedExpert || id >= problem.experts)
-      throw Error(Code::kInvalidArgument, "topk_ids: token ", static_cast<std::int64_t>(i) / problem.top_k,
-                  " asks for expert ", id, ", accepted: 0 to ", problem.experts - 1, ", ", kDroppedExpert,
-                  " (dropped) or ", kPoisonedExpert, " (poisoned)");
-  }
 }
 
 }  // namespace
@@ -116,11 +95,14 @@ Plan& Plan::operator=(Plan&&) noexcept = default;
 std::string_view Plan::backend() const noexcept { return weights_->backend(); }
 const Problem& Plan::problem() const noexcept { return weights_->problem(); }
 std::int64_t Plan::max_tokens() const noexcept { return options_.max_tokens; }
+MemoryKind Plan::memory() const noexcept { return impl_->memory(); }
 std::size_t Plan::workspace_bytes() const noexcept { return impl_->workspace_bytes(); }
 std::string Plan::describe() const { return impl_->describe(); }
 
 void Plan::run(const RunArgs& args) const {
-  check_args(problem(), options_.max_tokens, workspace_bytes(), args);
+  check_sizes(problem(), options_.max_tokens, workspace_bytes(), args);
+  // A device's ids are not read here: run never waits for a device. The backend poisons the tokens of bad ones.
+  if (memory() == MemoryKind::kHost) check_ids(problem(), args.topk_ids);
   impl_->run(args);
 }
 

@@ -1,0 +1,39 @@
+#include "backends/cuda/common/device.h"
+#include "backends/cuda/sm90/sm90.h"
+#include "megamoe/error.h"
+
+namespace megamoe {
+namespace {
+
+class Sm90Backend : public Backend {
+ public:
+  std::string_view name() const noexcept override { return "cuda/sm90"; }
+
+  std::string refusal(const Problem& problem) const override {
+    if (problem.activations == ActivationFormat::kInt8) return "int8 activations are not for Hopper: asked int8, accepted: bf16, nvfp4";
+    std::string reason;
+    const cuda::Device device = cuda::current_device(reason);
+    if (device.index < 0) return reason;
+    if (device.major != 9 || device.minor != 0)
+      return "needs compute capability 9.0 (H100, H200), found " + device.name + " with " +
+             std::to_string(device.major) + "." + std::to_string(device.minor);
+    return "under construction";
+  }
+
+  std::shared_ptr<const PreparedWeights> prepare(const Problem&, const ExpertSource&, int) const override {
+    throw Error(Code::kInternal, "under construction");
+  }
+
+  std::unique_ptr<PlanImpl> plan(std::shared_ptr<const PreparedWeights>, const PlanOptions&) const override {
+    throw Error(Code::kInternal, "under construction");
+  }
+};
+
+}  // namespace
+
+const Backend& sm90_backend() {
+  static const Sm90Backend backend;
+  return backend;
+}
+
+}  // namespace megamoe
