@@ -1,0 +1,59 @@
+#include "backends/cuda/sm90/choose.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "megamoe/error.h"
+
+namespace megamoe::sm90 {
+namespace {
+
+// Up to here a kernel serves: mean rows of an active expert. Rows scatter around the mean like a Poisson variable, and a
+// second tile of an expert costs a second pass over its weights, so the limits lie well below max_rows.
+struct Limit {
+  std::string_view kernel;
+  double mean_rows;
+};
+constexpr Limit kNvfp4Limits[] = {{"stream 8", 2.0},       {"stream 16", 5.0},       {"stream 32", 14.0},
+                                  {"tiles 128x48", 30.0},  {"tiles 128x64", 44.0},  {"tiles 256x96", 76.0},
+                                  {"tiles 256x128", 104.0}, {"tiles 128x160", 140.0}, {"tiles 128x240", 208.0},
+                                  {"tiles 128x304", 1e30}};
+constexpr Limit kBf16Limits[] = {{"stream 32, bf16", 14.0}, {"tiles 128x128, bf16", 1e30}};
+
+const Kernel& named(std::string_view name) {
+  for (const Kernel& kernel : kernels())
+    if (kernel.name == name) return kernel;
+  throw Error(Code::kInternal, "kernels: no '", name, "'");
+}
+
+// Parts of K so that a short call's few items fill the device evenly; each part has the same number of stages, and none
+// is empty.
+std::int32_t parts_of(const Kernel& kernel, std::int64_t k, double active) {
+  if (!kernel.streams) return 1;
+  const std::int64_t wanted = active <= 12 ? 4 : active <= 40 ? 2 : 1;
+  const std::int64_t stages = (k + kernel.stage_k - 1) / kernel.stage_k;
+  const std::int64_t each = (stages + wanted - 1) / wanted;
+  return static_cast<std::int32_t>((stages + each - 1) / each);
+}
+
+}  // namespace
+
+double expected_active(std::int64_t experts, std::int64_t top_k, std::int64_t tokens) {
+  const double missed = 1.0 - static_cast<double>(top_k) / static_cast<double>(experts);
+  return static_cast<double>(experts) * (1.0 - std::pow(missed, static_cast<double>(tokens)));
+}
+
+Choice choose(const GemmSizes& sizes) {
+  const double mean = static_cast<double>(sizes.rows) / std::max(sizes.active, 1.0);
+  const std::span<const Limit> limits =
+      sizes.weights == WeightFormat::kNvfp4 ? std::span<const Limit>(kNvfp4Limits) : std::span<const Limit>(kBf16Limits);
+  const auto limit =
+      std::find_if(limits.begin(), limits.end(), [&](const Limit& each) { return mean <= each.mean_rows; });
+  const Kernel& kernel = named(limit->kernel);
+  return {.gate_up = &kernel,
+          .down = &kernel,
+          .parts_gate_up = parts_of(kernel, sizes.hidden, sizes.active),
+          .parts_down = parts_of(kernel, sizes.inter, sizes.active)};
+}
+
+}  // namespace megamoe::sm90

@@ -1,0 +1,32 @@
+// Which compiled kernels a call takes. The host decides, from sizes alone: what lies on the device is not looked at.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "backends/cuda/sm90/kernels.h"
+
+namespace megamoe::sm90 {
+
+// How one pair of GEMMs runs: the same tiles of tokens serve both.
+struct Choice {
+  const Kernel* gate_up = nullptr;
+  const Kernel* down = nullptr;
+  std::int32_t parts_gate_up = 1;  // of K
+  std::int32_t parts_down = 1;
+};
+
+// For `rows` rows that fall on about `active` of the experts evenly, with weights of inter x hidden.
+struct GemmSizes {
+  WeightFormat weights = WeightFormat::kNvfp4;
+  std::int64_t hidden = 0;
+  std::int64_t inter = 0;
+  std::int64_t rows = 0;
+  double active = 0;
+};
+Choice choose(const GemmSizes& sizes);
+
+// Of `experts`, how many at least one of `tokens` tokens chooses, each k different ones at random.
+double expected_active(std::int64_t experts, std::int64_t top_k, std::int64_t tokens);
+
+}  // namespace megamoe::sm90

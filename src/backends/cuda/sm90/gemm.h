@@ -1,0 +1,55 @@
+// One grouped GEMM as both loops (stream_gemm.cuh, tile_gemm.cuh) take it: which weights meet which rows, and where the
+// result goes. All pointers are device memory.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backends/cuda/common/rows.h"
+#include "megamoe/moe.h"
+
+namespace megamoe::sm90 {
+
+enum class GemmKind : std::uint8_t {
+  kGateUp,  // gate|up, activation, rounding: [rows, hidden] -> h [rows, inter]
+  kDown,    // [rows, inter] -> y [rows, hidden]
+};
+
+// Packed weights of all experts (packed_weight.h).
+struct GemmWeights {
+  const std::byte* packed = nullptr;
+  std::int64_t expert_bytes = 0;  // from one expert's matrix to the next's
+  const float* scale[2] = {};     // [experts], gate (or down) and up
+  const float* bias[2] = {};      // [experts, channels], the same; nullptr: none
+  std::int32_t panels = 0;
+  std::int32_t channels = 0;  // inter for kGateUp, hidden for kDown
+  std::int32_t k = 0;
+};
+
+struct Gemm {
+  GemmWeights weights;
+
+  // Columns of the product: row r of x, or with gather_top_k the token of row r. [*, k] bf16.
+  const std::uint16_t* x = nullptr;
+  const float* x_scale = nullptr;  // of each row of x; nullptr: 1
+  std::int32_t gather_top_k = 0;
+  const std::int32_t* choice_of = nullptr;  // [rows]; nullptr where rows are tokens
+  cuda::TileList tiles;
+  bool tiles_are_ready = false;  // the list was written before the launch in front of this one began
+
+  // Claims of work items, and in the streaming loop the arrivals of a tile's parts; zero before the launch.
+  std::int32_t* claims = nullptr;    // [1]
+  std::int32_t* arrivals = nullptr;  // [tiles * panels * kStreamWarps]
+  float* partials = nullptr;         // [tiles * panels, parts, max_rows / 8, kStreamThreads, 4], where parts > 1
+  std::int32_t parts = 1;            // of K (streaming loop)
+
+  // The result. h has one of the two, y is [parts, part_rows, channels].
+  Activation activation;
+  const float* row_weight = nullptr;  // [choices]: multiplies h, or y's bias; nullptr: 1
+  std::uint16_t* h_bf16 = nullptr;    // [rows, channels]
+  float* h_f32 = nullptr;
+  float* y = nullptr;
+  std::int64_t part_rows = 0;
+};
+
+}  // namespace megamoe::sm90

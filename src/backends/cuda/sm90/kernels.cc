@@ -1,0 +1,44 @@
+#include "backends/cuda/sm90/kernels.h"
+
+#include <vector>
+
+#include "backends/cuda/sm90/instances.h"
+#include "base/cuda_check.h"
+
+namespace megamoe::sm90 {
+
+std::span<const Kernel> kernels() {
+  static const std::vector<Kernel> all = [] {
+    std::vector<Kernel> rows;
+    for (const auto group : {stream_kernels(), small_tile_kernels(), large_tile_kernels()})
+      rows.insert(rows.end(), group.begin(), group.end());
+    return rows;
+  }();
+  return all;
+}
+
+void allow_shared_memory() {
+  for (const Kernel& kernel : kernels())
+    for (const void* function : kernel.function)
+      cuda_check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, kernel.shared_bytes),
+                 kernel.name.data());
+}
+
+void launch(const Kernel& kernel, GemmKind kind, const Gemm& gemm, int multiprocessors, cudaStream_t stream) {
+  // As common/launch.cuh, by a pointer to the function.
+  cudaLaunchAttribute overlap{};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(kernel.blocks_per_sm * multiprocessors));
+  config.blockDim = dim3(static_cast<unsigned>(kernel.threads));
+  config.dynamicSmemBytes = static_cast<std::size_t>(kernel.shared_bytes);
+  config.stream = stream;
+  config.attrs = &overlap;
+  config.numAttrs = 1;
+  Gemm copy = gemm;
+  void* arguments[] = {&copy};
+  cuda_check(cudaLaunchKernelExC(&config, kernel.function[static_cast<int>(kind)], arguments), kernel.name.data());
+}
+
+}  // namespace megamoe::sm90

@@ -1,0 +1,36 @@
+// The compiled instances of the two GEMM loops, as a table, and how to launch one.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "backends/cuda/sm90/gemm.h"
+
+namespace megamoe::sm90 {
+
+struct Kernel {
+  std::string_view name;  // for plan's describe
+  WeightFormat weights = WeightFormat::kNvfp4;
+  bool streams = false;      // the loop for few rows (stream_gemm.cuh), else the one for many (tile_gemm.cuh)
+  std::int32_t max_rows = 0;  // of a tile of tokens
+  std::int32_t row_step = 0;  // of tiles' sizes
+  std::int32_t stage_k = 0;   // K that one stage of its ring holds
+  std::int32_t blocks_per_sm = 0;
+  std::int32_t shared_bytes = 0;
+  const void* function[2] = {};  // by GemmKind
+  std::int32_t threads = 0;
+};
+
+// Streaming kernels first, each group by ascending max_rows.
+std::span<const Kernel> kernels();
+
+// Once a process and device, before the first launch: shared memory beyond 48 KiB has to be asked for.
+void allow_shared_memory();
+
+// A persistent grid: as many blocks as the device holds at one time, whatever the rows.
+void launch(const Kernel& kernel, GemmKind kind, const Gemm& gemm, int multiprocessors, cudaStream_t stream);
+
+}  // namespace megamoe::sm90

@@ -1,0 +1,35 @@
+// run of the Hopper backend: which stages there are, and what lies between them.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "backends/cuda/sm90/choose.h"
+#include "backends/cuda/sm90/prepare.h"
+#include "moe/backend.h"
+
+namespace megamoe::sm90 {
+
+class Sm90Plan : public PlanImpl {
+ public:
+  Sm90Plan(std::shared_ptr<const Sm90Weights> weights, const PlanOptions& options, int multiprocessors);
+
+  MemoryKind memory() const noexcept override { return MemoryKind::kCuda; }
+  std::size_t workspace_bytes() const noexcept override { return workspace_bytes_; }
+  std::string describe() const override;
+  void run(const RunArgs& args) const override;
+
+ private:
+  struct Workspace;
+
+  Choice routed_choice(std::int64_t tokens) const;
+  Choice shared_choice(std::int64_t tokens) const;
+  void hand_out(const RunArgs& args, const Workspace& space) const;
+
+  std::shared_ptr<const Sm90Weights> weights_;
+  std::int64_t max_tokens_;
+  int multiprocessors_;
+  std::size_t workspace_bytes_ = 0;
+};
+
+}  // namespace megamoe::sm90
