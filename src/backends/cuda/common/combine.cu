@@ -59,22 +59,28 @@ __global__ void __launch_bounds__(kThreads) megamoe_combine(Combine call, std::i
   const std::int64_t column = ((blockIdx.x % blocks_of_token) * blockDim.x + threadIdx.x) * kColumns;
   if (column >= call.hidden) return;
 
+  const bool weighted = call.topk_weights != nullptr;
   bool poisoned = false;
   float4 sum{0.0f, 0.0f, 0.0f, 0.0f};
   for (std::int64_t first = 0; first < call.top_k; first += kBatch) {
-    bool wanted[kBatch];
+    // Loaded without conditions, past the last choice that one again, so that all of these loads are in flight.
+    std::int32_t id[kBatch];
+    std::int32_t row[kBatch];
     float weight[kBatch];
+#pragma unroll
+    for (int j = 0; j < kBatch; ++j) {
+      const std::int64_t choice = token * call.top_k + min(first + j, call.top_k - 1);
+      id[j] = call.topk_ids[choice];
+      row[j] = call.row_of[choice];
+      weight[j] = weighted ? call.topk_weights[choice] : 1.0f;
+    }
+    bool wanted[kBatch];
     std::int64_t element[kBatch];
 #pragma unroll
     for (int j = 0; j < kBatch; ++j) {
-      const bool is_choice = first + j < call.top_k;
-      const std::int64_t choice = token * call.top_k + first + j;
-      const std::int32_t id = is_choice ? call.topk_ids[choice] : -1;
-      const std::int32_t row = is_choice ? call.row_of[choice] : -1;
-      weight[j] = is_choice && call.topk_weights != nullptr ? call.topk_weights[choice] : 1.0f;
-      poisoned = poisoned || id < -1 || id >= call.experts;
-      wanted[j] = row >= 0;
-      element[j] = row * call.hidden + column;
+      poisoned |= id[j] < -1 || id[j] >= call.experts;
+      wanted[j] = first + j < call.top_k && row[j] >= 0;
+      element[j] = row[j] * call.hidden + column;
     }
     float4 y[kBatch];
     add_parts<kParts>(call.y, call.parts, call.part_rows * call.hidden, wanted, element, y);
