@@ -56,37 +56,35 @@ __global__ void __launch_bounds__(kThreads) megamoe_combine(Combine call, std::i
   let_next_start();
   wait_for_previous();
   const std::int64_t token = blockIdx.x / blocks_of_token;
-  const std::int64_t column = ((blockIdx.x % blocks_of_token) * blockDim.x + threadIdx.x) * kColumns;
-  if (column >= call.hidden) return;
+  const std::int64_t thread = (blockIdx.x % blocks_of_token) * blockDim.x + threadIdx.x;
+  const bool active = thread * kColumns < call.hidden;
+  // Threads past the row's end repeat its last columns: their warp needs them to pass on choices.
+  const std::int64_t column = active ? thread * kColumns : call.hidden - kColumns;
 
   const bool weighted = call.topk_weights != nullptr;
   bool poisoned = false;
   float4 sum{0.0f, 0.0f, 0.0f, 0.0f};
   for (std::int64_t first = 0; first < call.top_k; first += kBatch) {
-    // Loaded without conditions, past the last choice that one again, so that all of these loads are in flight.
-    std::int32_t id[kBatch];
-    std::int32_t row[kBatch];
-    float weight[kBatch];
-#pragma unroll
-    for (int j = 0; j < kBatch; ++j) {
-      const std::int64_t choice = token * call.top_k + min(first + j, call.top_k - 1);
-      id[j] = call.topk_ids[choice];
-      row[j] = call.row_of[choice];
-      weight[j] = weighted ? call.topk_weights[choice] : 1.0f;
-    }
+    // Lanes 0 to 7 look after one choice each, and tell the warp.
+    const std::int64_t mine = first + threadIdx.x % kBatch;
+    const std::int64_t choice = token * call.top_k + min(mine, call.top_k - 1);
+    const std::int32_t my_id = call.topk_ids[choice];
+    const std::int32_t my_row = mine < call.top_k ? call.row_of[choice] : -1;
+    const float my_weight = weighted ? call.topk_weights[choice] : 1.0f;
+    poisoned |= __any_sync(~0u, my_id < -1 || my_id >= call.experts) != 0;
     bool wanted[kBatch];
     std::int64_t element[kBatch];
 #pragma unroll
     for (int j = 0; j < kBatch; ++j) {
-      poisoned |= id[j] < -1 || id[j] >= call.experts;
-      wanted[j] = first + j < call.top_k && row[j] >= 0;
-      element[j] = row[j] * call.hidden + column;
+      const std::int32_t row = __shfl_sync(~0u, my_row, j);
+      wanted[j] = row >= 0;
+      element[j] = row * call.hidden + column;
     }
     float4 y[kBatch];
     add_parts<kParts>(call.y, call.parts, call.part_rows * call.hidden, wanted, element, y);
 #pragma unroll
     for (int j = 0; j < kBatch; ++j)
-      if (wanted[j]) sum = fma(weight[j], y[j], sum);
+      if (const float weight = __shfl_sync(~0u, my_weight, j); wanted[j]) sum = fma(weight, y[j], sum);
   }
 
   const std::int64_t element = token * call.hidden + column;
@@ -100,7 +98,7 @@ __global__ void __launch_bounds__(kThreads) megamoe_combine(Combine call, std::i
     const float nan = float_from_bits(kFloatQuietNanBits);
     sum = {nan, nan, nan, nan};
   }
-  store(call, element, sum);
+  if (active) store(call, element, sum);
 }
 
 auto kernel_for(std::int64_t parts) {
