@@ -102,8 +102,10 @@ __global__ void __launch_bounds__(kThreads) megamoe_combine(Combine call, std::i
 }
 
 auto kernel_for(std::int64_t parts) {
-  return parts == 1 ? megamoe_combine<1> : parts == 2 ? megamoe_combine<2> : parts == 4 ? megamoe_combine<4>
-                                                                                        : megamoe_combine<0>;
+  return parts == 1   ? megamoe_combine<1>
+         : parts == 2 ? megamoe_combine<2>
+         : parts == 4 ? megamoe_combine<4>
+                      : megamoe_combine<0>;
 }
 
 }  // namespace

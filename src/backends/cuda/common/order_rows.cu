@@ -18,8 +18,8 @@ namespace {
 constexpr int kWarp = 32;
 constexpr int kOneBlockThreads = 512;
 constexpr int kClusterThreads = 1024;
-constexpr int kClusterBlocks = 8;                 // the largest size that every device with clusters takes
-constexpr std::int64_t kOneBlockChoices = 2048;   // more than these are worth a cluster
+constexpr int kClusterBlocks = 8;                   // the largest size that every device with clusters takes
+constexpr std::int64_t kOneBlockChoices = 2048;     // more than these are worth a cluster
 constexpr std::int64_t kCountBytesMax = 160 << 10;  // of shared memory
 constexpr int kScratchWarps = 8;
 constexpr int kOwnTiles = 4;  // tiles of an expert that one thread writes by itself
@@ -140,7 +140,8 @@ __device__ void order(const OrderRows& call, std::int64_t warps, const Tables& t
   std::int32_t* const counts = tables.counts + min(warp, warps - 1) * experts;
 
   count_chunk(call, chunk, lane, counts);
-  for (std::int64_t i = block * kThreads + thread; i < call.counter_count; i += kBlocks * kThreads) call.counters[i] = 0;
+  for (std::int64_t i = block * kThreads + thread; i < call.counter_count; i += kBlocks * kThreads)
+    call.counters[i] = 0;
   __syncthreads();
 
   for (std::int64_t expert = thread; expert < experts; expert += kThreads) {
