@@ -96,19 +96,27 @@ __device__ const float* source<F32Block>(const QuantizeRows& call) {
   return call.from_f32;
 }
 
-// Where element `column` of a row lies in the row of the source; column is a multiple of kChunk.
-__device__ std::int64_t source_column(std::int64_t column, std::int64_t deinterleave) {
-  return deinterleave == 0 ? column : column / deinterleave * (2 * deinterleave) + column % deinterleave;
-}
+// Where the two chunks of a row's block lie in a row of the source.
+struct SourceColumns {
+  std::int64_t width;  // of a row
+  std::int64_t chunk[2];
+
+  __device__ SourceColumns(const QuantizeRows& call, std::int64_t block)
+      : width(call.deinterleave == 0 ? call.cols : 2 * call.cols) {
+    for (int i = 0; i < 2; ++i) {
+      const std::int64_t column = block * kNvfp4Block + i * kChunk;
+      const std::int64_t group = call.deinterleave;
+      chunk[i] = group == 0 ? column : column / group * (2 * group) + column % group;
+    }
+  }
+};
 
 template <class Block>
-__device__ Block load(const QuantizeRows& call, std::int64_t source_row, std::int64_t block) {
-  const std::int64_t width = call.deinterleave == 0 ? call.cols : 2 * call.cols;
-  const auto* const row = source<Block>(call) + source_row * width;
+__device__ Block load(const QuantizeRows& call, std::int64_t source_row, const SourceColumns& columns) {
+  const auto* const row = source<Block>(call) + source_row * columns.width;
   Block loaded;
 #pragma unroll
-  for (int chunk = 0; chunk < 2; ++chunk)
-    loaded.load_chunk(chunk, row + source_column(block * kNvfp4Block + chunk * kChunk, call.deinterleave));
+  for (int i = 0; i < 2; ++i) loaded.load_chunk(i, row + columns.chunk[i]);
   return loaded;
 }
 
@@ -237,6 +245,13 @@ __device__ void quantize(const Block& block, float global_scale, bool wants_code
   quantize_by_division<Block, kRecipe>(block, global_scale, out);
 }
 
+// PTX ISA 9.7.9.11, st. By hand: nvcc 13.0 takes some 16-byte assignments apart.
+__device__ void store_16_bytes(void* at, const std::uint32_t (&words)[4]) {
+  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(at), "r"(words[0]), "r"(words[1]), "r"(words[2]),
+               "r"(words[3])
+               : "memory");
+}
+
 // A lane's 32 bytes of values, stored by two lanes together: each of the two stores fills whole 32-byte sectors.
 __device__ void store_values(const Quantised& out, std::uint16_t* row, std::int64_t block, std::int64_t blocks) {
   const bool odd = block % 2 != 0;
@@ -250,9 +265,8 @@ __device__ void store_values(const Quantised& out, std::uint16_t* row, std::int6
   }
   const std::int64_t even_block = block - block % 2;
   std::uint16_t* const at = row + even_block * kNvfp4Block + (odd ? kChunk : 0);
-  if (even_block < blocks) *reinterpret_cast<uint4*>(at) = {first[0], first[1], first[2], first[3]};
-  if (even_block + 1 < blocks)
-    *reinterpret_cast<uint4*>(at + kNvfp4Block) = {second[0], second[1], second[2], second[3]};
+  if (even_block < blocks) store_16_bytes(at, first);
+  if (even_block + 1 < blocks) store_16_bytes(at + kNvfp4Block, second);
 }
 
 // All threads of the warp call this; those with block >= blocks only help to store.
@@ -301,14 +315,15 @@ __global__ void __launch_bounds__(kMaxThreads) megamoe_quantize_rows(QuantizeRow
   const std::int64_t blocks = call.cols / kNvfp4Block;
   const std::int64_t block = threadIdx.x;
   const std::int64_t grid = gridDim.x;
+  const SourceColumns columns(call, block);
 
   Block current;
   std::int64_t row = blockIdx.x;
-  if (rows.has(row) && block < blocks) current = load<Block>(call, rows.source_row(rows.choice(row)), block);
+  if (rows.has(row) && block < blocks) current = load<Block>(call, rows.source_row(rows.choice(row)), columns);
   std::int64_t next_choice = rows.choice(row + grid);
   for (int computed = 0; rows.has(row); row += grid) {
     Block next;
-    if (rows.has(row + grid) && block < blocks) next = load<Block>(call, rows.source_row(next_choice), block);
+    if (rows.has(row + grid) && block < blocks) next = load<Block>(call, rows.source_row(next_choice), columns);
     next_choice = rows.choice(row + 2 * grid);
 
     float global_scale = static_scale(call, row);
@@ -335,12 +350,12 @@ __global__ void __launch_bounds__(kMaxThreads) megamoe_quantize_wide_rows(Quanti
     if (global_scale == 0.0f) {
       std::uint32_t bits = 0;
       for (std::int64_t block = threadIdx.x; block < blocks; block += kMaxThreads)
-        bits = max(bits, amax_bits<Block, kRecipe>(load<Block>(call, source_row, block)));
+        bits = max(bits, amax_bits<Block, kRecipe>(load<Block>(call, source_row, SourceColumns(call, block))));
       global_scale = computed_scale<kRecipe>(block_max(bits, slots[computed++ % 2]));
     }
     for (std::int64_t first = 0; first < blocks; first += kMaxThreads) {
       const std::int64_t block = first + threadIdx.x;
-      const Block loaded = block < blocks ? load<Block>(call, source_row, block) : Block{};
+      const Block loaded = block < blocks ? load<Block>(call, source_row, SourceColumns(call, block)) : Block{};
       write_block<Block, kRecipe>(call, loaded, row, block, blocks, global_scale);
     }
     if (call.global_scale != nullptr && threadIdx.x == 0) call.global_scale[row] = global_scale;
