@@ -1,7 +1,6 @@
 // Names of the recipes, and how each finds a global scale.
 #include <algorithm>
 #include <array>
-#include <cfloat>
 
 #include "megamoe/formats/nvfp4.h"
 #include "megamoe/quant.h"
@@ -43,10 +42,8 @@ float nvfp4_amax(QuantRecipe recipe, std::span<const float> values) noexcept {
 }
 
 float nvfp4_global_scale(QuantRecipe recipe, float amax) noexcept {
-  if (recipe == QuantRecipe::kBridge) return (amax < 1e-8f ? 1e-8f : amax) / kNvfp4Max;
-  if (!(amax > 0)) return 1.0f;
-  const float scale_max = recipe == QuantRecipe::kRne ? kNvfp4ScaleMax : kSearchScaleMax;
-  return std::max(amax / (kE2m1Max * scale_max), FLT_MIN);
+  if (recipe == QuantRecipe::kBridge) return nvfp4_bridge_global_scale(amax);
+  return nvfp4_computed_global_scale(amax, recipe == QuantRecipe::kRne ? kNvfp4ScaleMax : kSearchScaleMax);
 }
 
 }  // namespace megamoe

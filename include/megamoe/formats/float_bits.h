@@ -11,6 +11,7 @@ namespace megamoe {
 inline constexpr std::uint32_t kFloatSignBit = 0x80000000u;
 inline constexpr std::uint32_t kFloatInfBits = 0x7F800000u;  // larger magnitudes are NaN
 inline constexpr std::uint32_t kFloatQuietNanBits = 0x7FC00000u;
+inline constexpr float kFloatMinNormal = 0x1p-126f;
 
 MEGAMOE_HD constexpr std::uint32_t float_bits(float value) { return __builtin_bit_cast(std::uint32_t, value); }
 

@@ -39,6 +39,17 @@ MEGAMOE_HD constexpr float nan_or_amax(const float* x, std::int64_t n) {
   return float_from_bits(static_cast<std::uint32_t>(amax));
 }
 
+// The global scale that makes `amax` the largest value there is at block scale `scale_max`; at least the smallest
+// normal float. amax is not NaN.
+MEGAMOE_HD constexpr float nvfp4_computed_global_scale(float amax, float scale_max) {
+  if (!(amax > 0.0f)) return 1.0f;
+  const float scale = amax / (kE2m1Max * scale_max);
+  return scale > kFloatMinNormal ? scale : kFloatMinNormal;
+}
+
+// bridge's, which has other limits and lets a NaN through.
+MEGAMOE_HD constexpr float nvfp4_bridge_global_scale(float amax) { return (amax < 1e-8f ? 1e-8f : amax) / kNvfp4Max; }
+
 // codes[8] = the packed E2M1(x[i] / step) of a block, for step > 0; zeros for a step of 0 or NaN.
 MEGAMOE_HD constexpr void nvfp4_encode_block(const float* x, float step, std::uint8_t* codes) {
   const bool representable = step > 0.0f;

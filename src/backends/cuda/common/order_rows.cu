@@ -1,0 +1,269 @@
+// A stable counting sort of the choices by expert, and from its prefix sums the list of GEMM tiles: one launch.
+//
+// The choices are cut into one contiguous chunk a warp. Each warp counts its chunk's choices of every expert; prefix
+// sums over (expert, warp) then say where the warp's first row of each expert is; each warp walks its chunk again and
+// hands out rows. No row depends on which warp was faster. Many choices are shared by the blocks of one cluster, which
+// read each other's counts in shared memory. Where the counts do not fit there, one block keeps them in `scratch`.
+#include <cooperative_groups.h>
+
+#include <algorithm>
+#include <cub/block/block_scan.cuh>
+
+#include "backends/cuda/common/launch.cuh"
+#include "backends/cuda/common/stages.h"
+
+namespace megamoe::cuda {
+namespace {
+
+constexpr int kWarp = 32;
+constexpr int kOneBlockThreads = 512;
+constexpr int kClusterThreads = 1024;
+constexpr int kClusterBlocks = 8;                   // the largest size that every device with clusters takes
+constexpr std::int64_t kOneBlockChoices = 2048;     // more than these are worth a cluster
+constexpr std::int64_t kCountBytesMax = 160 << 10;  // of shared memory
+constexpr int kScratchWarps = 8;
+constexpr int kOwnTiles = 4;  // tiles of an expert that one thread writes by itself
+
+// Three tables of int32: counts [warps, experts], block_counts [experts], first_rows [experts].
+constexpr std::int64_t table_bytes(std::int64_t experts, std::int64_t warps) {
+  return (warps + 2) * experts * static_cast<std::int64_t>(sizeof(std::int32_t));
+}
+
+// Warps that count; 0 where not even one warp's counts fit into shared memory.
+std::int64_t counting_warps(std::int64_t experts, std::int64_t choices_of_block, int threads) {
+  const std::int64_t wanted = std::clamp<std::int64_t>((choices_of_block + kWarp - 1) / kWarp, 1, threads / kWarp);
+  const std::int64_t row_bytes = std::max<std::int64_t>(table_bytes(experts, 0) / 2, 1);
+  return std::clamp<std::int64_t>(kCountBytesMax / row_bytes - 2, 0, wanted);
+}
+
+struct Cut {  // of one expert's rows into tiles
+  std::int32_t tiles;
+  std::int32_t size;
+};
+
+__device__ Cut cut_rows(std::int32_t rows, const TileList& list) {
+  if (list.tiles == nullptr || rows == 0) return {0, 0};
+  const std::int32_t tiles = (rows + list.max_rows - 1) / list.max_rows;
+  const std::int32_t even = (rows + tiles - 1) / tiles;
+  return {tiles, (even + list.step - 1) / list.step * list.step};
+}
+
+__device__ void write_tile(const TileList& list, std::int32_t at, std::int32_t index, std::int32_t expert,
+                           std::int32_t first_row, std::int32_t rows, std::int32_t size) {
+  const std::int32_t row = index * size;
+  list.tiles[at + index] = {expert, first_row + row, min(size, rows - row), 0};
+}
+
+// A thread writes the first tiles of its expert; the whole warp writes the rest of those that have many.
+__device__ void write_tiles(const TileList& list, std::int32_t expert, std::int32_t first_row, std::int32_t rows,
+                            std::int32_t first_tile) {
+  const Cut cut = cut_rows(rows, list);
+  for (std::int32_t i = 0; i < min(cut.tiles, kOwnTiles); ++i)
+    write_tile(list, first_tile, i, expert, first_row, rows, cut.size);
+  const std::int32_t lane = static_cast<std::int32_t>(threadIdx.x) % kWarp;
+  for (unsigned many = __ballot_sync(~0u, cut.tiles > kOwnTiles); many != 0; many &= many - 1) {
+    const int owner = __ffs(static_cast<int>(many)) - 1;
+    const std::int32_t its_tiles = __shfl_sync(~0u, cut.tiles, owner);
+    const std::int32_t its_size = __shfl_sync(~0u, cut.size, owner);
+    const std::int32_t its_expert = __shfl_sync(~0u, expert, owner);
+    const std::int32_t its_row = __shfl_sync(~0u, first_row, owner);
+    const std::int32_t its_rows = __shfl_sync(~0u, rows, owner);
+    const std::int32_t at = __shfl_sync(~0u, first_tile, owner);
+    for (std::int32_t i = kOwnTiles + lane; i < its_tiles; i += kWarp)
+      write_tile(list, at, i, its_expert, its_row, its_rows, its_size);
+  }
+}
+
+struct Tables {
+  std::int32_t* counts;        // [warps, experts] choices of a warp's chunk; then rows before the warp's in its block
+  std::int32_t* block_counts;  // [experts]
+  std::int32_t* first_rows;    // [experts] of this block
+};
+
+struct Chunk {  // of one warp
+  std::int64_t begin;
+  std::int64_t end;
+};
+
+__device__ bool has_row(std::int32_t expert, std::int64_t experts) { return expert >= 0 && expert < experts; }
+
+// Sums of rows in the low half and of tiles in the high half: one scan does both.
+__device__ std::uint64_t rows_and_tiles(std::int32_t rows, std::int32_t tiles) {
+  return static_cast<std::uint64_t>(tiles) << 32 | static_cast<std::uint32_t>(rows);
+}
+
+__device__ void count_chunk(const OrderRows& call, Chunk chunk, int lane, std::int32_t* counts) {
+  for (std::int64_t choice = chunk.begin + lane; choice < chunk.end; choice += kWarp) {
+    const std::int32_t expert = call.topk_ids[choice];
+    if (has_row(expert, call.experts)) atomicAdd(counts + expert, 1);
+  }
+}
+
+__device__ void place_chunk(const OrderRows& call, Chunk chunk, int lane, std::int32_t* counts,
+                            const std::int32_t* first_rows) {
+  for (std::int64_t start = chunk.begin; start < chunk.end; start += kWarp) {
+    const std::int64_t choice = start + lane;
+    const std::int32_t expert = choice < chunk.end ? call.topk_ids[choice] : -1;
+    const unsigned same = __match_any_sync(~0u, expert);
+    const unsigned before = same & ((1u << lane) - 1);
+    const bool routed = has_row(expert, call.experts);
+    const std::int32_t placed = routed ? counts[expert] : 0;
+    __syncwarp();  // everyone has read
+    if (routed && before == 0) counts[expert] = placed + __popc(same);
+    __syncwarp();  // the next 32 choices read this
+    if (routed) {
+      const std::int32_t row = first_rows[expert] + placed + __popc(before);
+      call.order.row_of[choice] = row;
+      call.order.choice_of[row] = static_cast<std::int32_t>(choice);
+    } else if (choice < chunk.end) {
+      call.order.row_of[choice] = -1;
+    }
+  }
+}
+
+template <int kThreads, int kBlocks>
+__device__ void order(const OrderRows& call, std::int64_t warps, const Tables& tables) {
+  namespace cg = cooperative_groups;
+  using Scan = cub::BlockScan<std::uint64_t, kThreads, cub::BLOCK_SCAN_WARP_SCANS>;
+  __shared__ typename Scan::TempStorage scan_storage;
+  const int thread = static_cast<int>(threadIdx.x);
+  const int block = static_cast<int>(blockIdx.x);
+  const int lane = thread % kWarp;
+  const std::int64_t warp = thread / kWarp;
+  const std::int64_t experts = call.experts;
+
+  const std::int64_t choices = call.tokens * call.top_k;
+  const std::int64_t chunks = warps * kBlocks;
+  const std::int64_t chunk_size = ((choices + chunks - 1) / chunks + kWarp - 1) / kWarp * kWarp;
+  const std::int64_t begin = min(choices, (block * warps + warp) * chunk_size);
+  const Chunk chunk{begin, warp < warps ? min(choices, begin + chunk_size) : begin};
+  std::int32_t* const counts = tables.counts + min(warp, warps - 1) * experts;
+
+  count_chunk(call, chunk, lane, counts);
+  for (std::int64_t i = block * kThreads + thread; i < call.counter_count; i += kBlocks * kThreads)
+    call.counters[i] = 0;
+  __syncthreads();
+
+  for (std::int64_t expert = thread; expert < experts; expert += kThreads) {
+    std::int32_t sum = 0;
+    for (std::int64_t w = 0; w < warps; ++w) {
+      std::int32_t& count = tables.counts[w * experts + expert];
+      const std::int32_t of_warp = count;
+      count = sum;
+      sum += of_warp;
+    }
+    tables.block_counts[expert] = sum;
+  }
+  if constexpr (kBlocks > 1) cg::this_cluster().sync();
+
+  // Every block sums over all experts for itself; the first writes what the sums say.
+  std::uint64_t before = 0;
+  for (std::int64_t start = 0; start < experts; start += kThreads) {
+    const std::int64_t expert = start + thread;
+    std::int32_t rows = 0;
+    std::int32_t in_lower_blocks = 0;
+    if (expert < experts) {
+      if constexpr (kBlocks > 1) {
+        for (int b = 0; b < kBlocks; ++b) {
+          if (b == block) in_lower_blocks = rows;
+          rows += cg::this_cluster().map_shared_rank(tables.block_counts, static_cast<unsigned>(b))[expert];
+        }
+      } else {
+        rows = tables.block_counts[expert];
+      }
+    }
+    std::uint64_t sum = 0;
+    std::uint64_t all = 0;
+    Scan(scan_storage).ExclusiveSum(rows_and_tiles(rows, cut_rows(rows, call.tiles).tiles), sum, all);
+    sum += before;
+    before += all;
+    const auto first_row = static_cast<std::int32_t>(sum);
+    if (expert < experts) {
+      tables.first_rows[expert] = first_row + in_lower_blocks;
+      if (block == 0) call.order.row_begin[expert] = first_row;
+    }
+    if (block == 0)
+      write_tiles(call.tiles, static_cast<std::int32_t>(expert), first_row, rows, static_cast<std::int32_t>(sum >> 32));
+    __syncthreads();  // the next round scans in the same storage; after the last one, first_rows is read
+  }
+  if (block == 0 && thread == 0) {
+    call.order.row_begin[experts] = static_cast<std::int32_t>(before);
+    if (call.tiles.tiles != nullptr) *call.tiles.count = static_cast<std::int32_t>(before >> 32);
+  }
+  if (block == kBlocks - 1 && thread < kWarp && call.shared_tiles.tiles != nullptr) {
+    const auto tokens = lane == 0 ? static_cast<std::int32_t>(call.tokens) : 0;
+    write_tiles(call.shared_tiles, 0, 0, tokens, 0);
+    if (lane == 0) *call.shared_tiles.count = cut_rows(tokens, call.shared_tiles).tiles;
+  }
+
+  place_chunk(call, chunk, lane, counts, tables.first_rows);
+  if constexpr (kBlocks > 1) cg::this_cluster().sync();  // nobody leaves while others may read its counts
+}
+
+template <int kThreads>
+__device__ void clear(std::int32_t* table, std::int64_t elements) {
+  for (std::int64_t i = threadIdx.x; i < elements; i += kThreads) table[i] = 0;
+}
+
+__device__ Tables tables_at(std::int32_t* memory, std::int64_t experts, std::int64_t warps) {
+  return {memory, memory + warps * experts, memory + (warps + 1) * experts};
+}
+
+template <int kThreads, int kBlocks>
+__device__ void order_in_shared_memory(const OrderRows& call, std::int64_t warps) {
+  extern __shared__ std::int32_t shared_tables[];
+  let_next_start();
+  clear<kThreads>(shared_tables, warps * call.experts);
+  wait_for_previous();
+  __syncthreads();
+  order<kThreads, kBlocks>(call, warps, tables_at(shared_tables, call.experts, warps));
+}
+
+__global__ void __launch_bounds__(kOneBlockThreads) megamoe_order_rows(OrderRows call, std::int64_t warps) {
+  order_in_shared_memory<kOneBlockThreads, 1>(call, warps);
+}
+
+__global__ void __cluster_dims__(kClusterBlocks) __launch_bounds__(kClusterThreads)
+    megamoe_order_rows_cluster(OrderRows call, std::int64_t warps) {
+  order_in_shared_memory<kClusterThreads, kClusterBlocks>(call, warps);
+}
+
+__global__ void __launch_bounds__(kClusterThreads) megamoe_order_rows_scratch(OrderRows call) {
+  let_next_start();
+  wait_for_previous();
+  auto* const tables = static_cast<std::int32_t*>(call.scratch);
+  clear<kClusterThreads>(tables, kScratchWarps * call.experts);
+  __syncthreads();
+  order<kClusterThreads, 1>(call, kScratchWarps, tables_at(tables, call.experts, kScratchWarps));
+}
+
+void launch_in_shared_memory(void (*kernel)(OrderRows, std::int64_t), int blocks, int threads, std::int64_t warps,
+                             const OrderRows& call, cudaStream_t stream) {
+  const std::int64_t bytes = table_bytes(call.experts, warps);
+  cuda_check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+             "order rows: shared memory");
+  launch(kernel, static_cast<unsigned>(blocks), static_cast<unsigned>(threads), static_cast<std::size_t>(bytes), stream,
+         call, warps);
+}
+
+}  // namespace
+
+std::size_t order_rows_scratch_bytes(std::int64_t /*tokens*/, std::int64_t /*top_k*/, std::int64_t experts) {
+  const bool in_shared_memory = counting_warps(experts, 1, kClusterThreads) > 0;
+  return in_shared_memory ? 0 : static_cast<std::size_t>(table_bytes(experts, kScratchWarps));
+}
+
+void order_rows(const OrderRows& call, cudaStream_t stream) {
+  const std::int64_t choices = call.tokens * call.top_k;
+  const bool one_block = choices <= kOneBlockChoices;
+  const int blocks = one_block ? 1 : kClusterBlocks;
+  const int threads = one_block ? kOneBlockThreads : kClusterThreads;
+  const std::int64_t warps = counting_warps(call.experts, (choices + blocks - 1) / blocks, threads);
+  if (warps == 0)
+    launch(megamoe_order_rows_scratch, 1, kClusterThreads, 0, stream, call);
+  else
+    launch_in_shared_memory(one_block ? megamoe_order_rows : megamoe_order_rows_cluster, blocks, threads, warps, call,
+                            stream);
+}
+
+}  // namespace megamoe::cuda

@@ -1,0 +1,399 @@
+// Rows of bf16 or f32, gathered or in place, to NVFP4: one block of threads a row, one 16-block of the row a thread.
+// A row is read once: it waits in registers for its global scale, and meanwhile the next row is on its way. Rows too
+// wide for that are read twice.
+//
+// The bytes are those of the host's recipes: rne by the fast form of quant/nvfp4_fast_block.h where that is exact, and
+// everything else by the very functions that the host runs.
+#include <algorithm>
+
+#include "backends/cuda/common/launch.cuh"
+#include "backends/cuda/common/stages.h"
+#include "megamoe/error.h"
+#include "megamoe/formats/bf16.h"
+#include "quant/nvfp4_fast_block.h"
+
+namespace megamoe::cuda {
+namespace {
+
+constexpr int kWarp = 32;
+constexpr int kMaxThreads = 1024;
+constexpr int kChunk = 8;  // elements that lie together whatever the interleaving
+constexpr int kPairs = kNvfp4Block / 2;
+
+// PTX ISA 9.7.3.12 and 9.7.4.6, max.NaN: NaN if either operand is.
+__device__ float max_or_nan(float a, float b) {
+  float max;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(max) : "f"(a), "f"(b));
+  return max;
+}
+__device__ std::uint32_t max_or_nan_bf16x2(std::uint32_t a, std::uint32_t b) {
+  std::uint32_t max;
+  asm("max.NaN.bf16x2 %0, %1, %2;" : "=r"(max) : "r"(a), "r"(b));
+  return max;
+}
+
+__device__ std::uint32_t upper_halves(float even, float odd) {  // two bf16 in the order of memory
+  return __byte_perm(float_bits(even), float_bits(odd), 0x7632);
+}
+
+// One 16-block as it is loaded. pair(i): the elements 2i and 2i + 1 as two bf16, of which only the signs count in f32.
+struct Bf16Block {
+  using Element = std::uint16_t;
+  std::uint32_t words[kPairs] = {};
+
+  __device__ void load_chunk(int chunk, const Element* from) {
+    const uint4 four = *reinterpret_cast<const uint4*>(from);
+    words[4 * chunk] = four.x;
+    words[4 * chunk + 1] = four.y;
+    words[4 * chunk + 2] = four.z;
+    words[4 * chunk + 3] = four.w;
+  }
+  __device__ float element(int i) const {
+    return float_from_bits(i % 2 == 0 ? words[i / 2] << 16 : words[i / 2] & 0xFFFF0000u);
+  }
+  __device__ std::uint32_t pair(int i) const { return words[i]; }
+  __device__ float amax_or_nan() const {
+    std::uint32_t max = 0;
+#pragma unroll
+    for (int i = 0; i < kPairs; ++i) max = max_or_nan_bf16x2(max, words[i] & 0x7FFF7FFFu);
+    return max_or_nan(float_from_bits(max << 16), float_from_bits(max & 0xFFFF0000u));
+  }
+};
+
+struct F32Block {
+  using Element = float;
+  float x[kNvfp4Block] = {};
+
+  __device__ void load_chunk(int chunk, const Element* from) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const float4 four = *reinterpret_cast<const float4*>(from + 4 * half);
+      const int at = kChunk * chunk + 4 * half;
+      x[at] = four.x;
+      x[at + 1] = four.y;
+      x[at + 2] = four.z;
+      x[at + 3] = four.w;
+    }
+  }
+  __device__ float element(int i) const { return x[i]; }
+  __device__ std::uint32_t pair(int i) const { return upper_halves(x[2 * i], x[2 * i + 1]); }
+  __device__ float amax_or_nan() const {
+    float max = 0.0f;
+#pragma unroll
+    for (int i = 0; i < kNvfp4Block; ++i) max = max_or_nan(max, std::fabs(x[i]));
+    return max;
+  }
+};
+
+template <class Block>
+__device__ const typename Block::Element* source(const QuantizeRows& call);
+template <>
+__device__ const std::uint16_t* source<Bf16Block>(const QuantizeRows& call) {
+  return call.from_bf16;
+}
+template <>
+__device__ const float* source<F32Block>(const QuantizeRows& call) {
+  return call.from_f32;
+}
+
+// Where the two chunks of a row's block lie in a row of the source.
+struct SourceColumns {
+  std::int64_t width;  // of a row
+  std::int64_t chunk[2];
+
+  __device__ SourceColumns(const QuantizeRows& call, std::int64_t block)
+      : width(call.deinterleave == 0 ? call.cols : 2 * call.cols) {
+    for (int i = 0; i < 2; ++i) {
+      const std::int64_t column = block * kNvfp4Block + i * kChunk;
+      const std::int64_t group = call.deinterleave;
+      chunk[i] = group == 0 ? column : column / group * (2 * group) + column % group;
+    }
+  }
+};
+
+template <class Block>
+__device__ Block load(const QuantizeRows& call, std::int64_t source_row, const SourceColumns& columns) {
+  const auto* const row = source<Block>(call) + source_row * columns.width;
+  Block loaded;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) loaded.load_chunk(i, row + columns.chunk[i]);
+  return loaded;
+}
+
+// What the block adds to the row's amax, as bits, which order like the magnitudes. Recipe rne ignores NaN elements.
+template <class Block, BlockRecipe kRecipe>
+__device__ std::uint32_t amax_bits(const Block& block) {
+  float amax = block.amax_or_nan();
+  if (kRecipe == BlockRecipe::kRne && float_is_nan(amax)) {
+    amax = 0.0f;
+#pragma unroll
+    for (int i = 0; i < kNvfp4Block; ++i)
+      amax = fmaxf(amax, std::fabs(block.element(i)));  // of a NaN and a number, the number
+  }
+  return float_bits(amax);
+}
+
+// The largest of all threads' bits. `slots` must not be the one of the call before, whose values may still be read.
+__device__ std::uint32_t block_max(std::uint32_t bits, std::uint32_t* slots) {
+  const unsigned lane = threadIdx.x % kWarp;
+  bits = __reduce_max_sync(~0u, bits);
+  if (lane == 0) slots[threadIdx.x / kWarp] = bits;
+  __syncthreads();
+  return __reduce_max_sync(~0u, lane < blockDim.x / kWarp ? slots[lane] : 0u);
+}
+
+// The expert of a row: the last one that begins at or before it. A whole warp looks, at 32 experts at a time.
+__device__ std::int64_t expert_of(std::int64_t row, const std::int32_t* row_begin, std::int64_t experts) {
+  std::int64_t low = 0;
+  std::int64_t high = experts;
+  while (high - low > 1) {
+    const std::int64_t stride = (high - low + kWarp - 1) / kWarp;
+    const std::int64_t probe = low + static_cast<std::int64_t>(threadIdx.x % kWarp) * stride;
+    const unsigned at_or_before = __ballot_sync(~0u, probe < high && row_begin[probe] <= row);
+    low += (__popc(at_or_before) - 1) * stride;
+    high = min(low + stride, high);
+  }
+  return low;
+}
+
+__device__ float static_scale(const QuantizeRows& call, std::int64_t row) {
+  if (call.static_scale == nullptr) return 0.0f;
+  return call.static_scale[call.row_begin == nullptr ? 0 : expert_of(row, call.row_begin, call.experts)];
+}
+
+template <BlockRecipe kRecipe>
+__device__ float computed_scale(std::uint32_t bits) {
+  const float amax = float_from_bits(bits);
+  return kRecipe == BlockRecipe::kRne ? nvfp4_computed_global_scale(amax, kNvfp4ScaleMax)
+                                      : nvfp4_bridge_global_scale(amax);
+}
+
+// The codes of eight rounded magnitudes with the signs of four pairs.
+__device__ std::uint32_t pack_codes(const float* magnitude, const std::uint32_t* pair) {
+  std::uint32_t byte_at_22[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i)
+    byte_at_22[i] = e2m1_code_at_bit_22(magnitude[2 * i + 1]) * 16u + e2m1_code_at_bit_22(magnitude[2 * i]);
+  const std::uint32_t codes = byte_at_22[0] >> 22 | byte_at_22[1] >> 14 | byte_at_22[2] >> 6 | byte_at_22[3] << 2;
+  // The sign of a pair's even element is the top bit of byte 1, of its odd one that of byte 3.
+  const std::uint32_t even =
+      __byte_perm(__byte_perm(pair[0], pair[1], 0x0051), __byte_perm(pair[2], pair[3], 0x0051), 0x5410);
+  const std::uint32_t odd =
+      __byte_perm(__byte_perm(pair[0], pair[1], 0x0073), __byte_perm(pair[2], pair[3], 0x0073), 0x5410);
+  return codes | (even & 0x80808080u) >> 4 | (odd & 0x80808080u);
+}
+
+struct Quantised {
+  std::uint32_t codes[2];
+  std::uint32_t values[kPairs];  // two bf16 each
+  std::uint8_t sf;
+};
+
+__device__ std::uint32_t packed_bytes(const std::uint8_t* bytes) {
+  return bytes[0] | static_cast<std::uint32_t>(bytes[1]) << 8 | static_cast<std::uint32_t>(bytes[2]) << 16 |
+         static_cast<std::uint32_t>(bytes[3]) << 24;
+}
+
+// The host's own functions, one division an element.
+template <class Block, BlockRecipe kRecipe>
+__device__ void quantize_by_division(const Block& block, float global_scale, Quantised& out) {
+  float x[kNvfp4Block];
+  std::uint8_t codes[kNvfp4BlockBytes];
+#pragma unroll
+  for (int i = 0; i < kNvfp4Block; ++i) x[i] = block.element(i);
+  out.sf = kRecipe == BlockRecipe::kRne ? nvfp4_block_rne(x, global_scale, codes)
+                                        : nvfp4_block_bridge(x, global_scale, codes);
+  const float scale = e4m3_to_float(out.sf);
+#pragma unroll
+  for (int i = 0; i < kPairs; ++i) {
+    const std::uint32_t even = bf16_from_float(e2m1_to_float(nvfp4_even_k(codes[i])) * scale);
+    const std::uint32_t odd = bf16_from_float(e2m1_to_float(nvfp4_odd_k(codes[i])) * scale);
+    out.values[i] = even | odd << 16;
+  }
+  out.codes[0] = packed_bytes(codes);
+  out.codes[1] = packed_bytes(codes + 4);
+}
+
+template <class Block, BlockRecipe kRecipe>
+__device__ void quantize(const Block& block, float global_scale, bool wants_codes, bool wants_values, Quantised& out) {
+  if constexpr (kRecipe == BlockRecipe::kRne) {
+    const float amax = block.amax_or_nan();
+    out.sf = e4m3_from_float(amax / (kE2m1Max * global_scale));
+    const float step = nvfp4_step(out.sf, global_scale);
+    if (nvfp4_has_fast_form(amax, step)) {
+      const StepReciprocal reciprocal = StepReciprocal::of(step);
+      std::uint32_t pair[kPairs];
+      float magnitude[kNvfp4Block];
+#pragma unroll
+      for (int i = 0; i < kPairs; ++i) pair[i] = block.pair(i);
+#pragma unroll
+      for (int i = 0; i < kNvfp4Block; ++i) magnitude[i] = e2m1_rounded_unsaturated(reciprocal.times(block.element(i)));
+      if (wants_codes) {
+        out.codes[0] = pack_codes(magnitude, pair);
+        out.codes[1] = pack_codes(magnitude + 8, pair + 4);
+      }
+      if (wants_values) {
+        const float scale = e4m3_to_float(out.sf);
+#pragma unroll
+        for (int i = 0; i < kPairs; ++i)  // exact: at most six significant bits
+          out.values[i] =
+              upper_halves(magnitude[2 * i] * scale, magnitude[2 * i + 1] * scale) | (pair[i] & 0x80008000u);
+      }
+      return;
+    }
+  }
+  quantize_by_division<Block, kRecipe>(block, global_scale, out);
+}
+
+// PTX ISA 9.7.9.11, st. By hand: nvcc 13.0 takes some 16-byte assignments apart.
+__device__ void store_16_bytes(void* at, const std::uint32_t (&words)[4]) {
+  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(at), "r"(words[0]), "r"(words[1]), "r"(words[2]),
+               "r"(words[3])
+               : "memory");
+}
+
+// A lane's 32 bytes of values, stored by two lanes together: each of the two stores fills whole 32-byte sectors.
+__device__ void store_values(const Quantised& out, std::uint16_t* row, std::int64_t block, std::int64_t blocks) {
+  const bool odd = block % 2 != 0;
+  std::uint32_t first[4];   // of the even lane's block
+  std::uint32_t second[4];  // of the odd lane's
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const std::uint32_t other = __shfl_xor_sync(~0u, odd ? out.values[i] : out.values[4 + i], 1);
+    first[i] = odd ? other : out.values[i];
+    second[i] = odd ? out.values[4 + i] : other;
+  }
+  const std::int64_t even_block = block - block % 2;
+  std::uint16_t* const at = row + even_block * kNvfp4Block + (odd ? kChunk : 0);
+  if (even_block < blocks) store_16_bytes(at, first);
+  if (even_block + 1 < blocks) store_16_bytes(at + kNvfp4Block, second);
+}
+
+// All threads of the warp call this; those with block >= blocks only help to store.
+template <class Block, BlockRecipe kRecipe>
+__device__ void write_block(const QuantizeRows& call, const Block& loaded, std::int64_t row, std::int64_t block,
+                            std::int64_t blocks, float global_scale) {
+  Quantised out{};
+  if (block < blocks) {
+    quantize<Block, kRecipe>(loaded, global_scale, call.codes != nullptr, call.values != nullptr, out);
+    const std::int64_t at = row * blocks + block;
+    if (call.codes != nullptr)
+      *reinterpret_cast<uint2*>(call.codes + at * kNvfp4BlockBytes) = {out.codes[0], out.codes[1]};
+    if (call.sf != nullptr) call.sf[at] = out.sf;
+  }
+  if (call.values != nullptr) store_values(out, call.values + row * call.cols, block, blocks);
+}
+
+// Walks the rows of this block of threads: rows blockIdx.x, blockIdx.x + gridDim.x, ...
+class Rows {
+ public:
+  __device__ explicit Rows(const QuantizeRows& call)
+      : call_(call),
+        count_(call.row_count != nullptr ? min(call.max_rows, std::int64_t{*call.row_count}) : call.max_rows) {}
+  __device__ bool has(std::int64_t row) const { return row < count_; }
+  // What to ask source_row() with, once it has arrived from memory.
+  __device__ std::int64_t choice(std::int64_t row) const {
+    return call_.choice_of != nullptr && has(row) ? call_.choice_of[row] : row;
+  }
+  __device__ std::int64_t source_row(std::int64_t choice) const {
+    return call_.choice_of != nullptr ? static_cast<std::uint32_t>(choice) / static_cast<std::uint32_t>(call_.top_k)
+                                      : choice;
+  }
+
+ private:
+  const QuantizeRows& call_;
+  std::int64_t count_;
+};
+
+// At most kMaxThreads blocks in a row, one a thread.
+template <class Block, BlockRecipe kRecipe>
+__global__ void __launch_bounds__(kMaxThreads) megamoe_quantize_rows(QuantizeRows call) {
+  __shared__ std::uint32_t slots[2][kMaxThreads / kWarp];
+  let_next_start();
+  wait_for_previous();
+  const Rows rows(call);
+  const std::int64_t blocks = call.cols / kNvfp4Block;
+  const std::int64_t block = threadIdx.x;
+  const std::int64_t grid = gridDim.x;
+  const SourceColumns columns(call, block);
+
+  Block current;
+  std::int64_t row = blockIdx.x;
+  if (rows.has(row) && block < blocks) current = load<Block>(call, rows.source_row(rows.choice(row)), columns);
+  std::int64_t next_choice = rows.choice(row + grid);
+  for (int computed = 0; rows.has(row); row += grid) {
+    Block next;
+    if (rows.has(row + grid) && block < blocks) next = load<Block>(call, rows.source_row(next_choice), columns);
+    next_choice = rows.choice(row + 2 * grid);
+
+    float global_scale = static_scale(call, row);
+    if (global_scale == 0.0f)
+      global_scale = computed_scale<kRecipe>(block_max(amax_bits<Block, kRecipe>(current), slots[computed++ % 2]));
+    write_block<Block, kRecipe>(call, current, row, block, blocks, global_scale);
+    if (call.global_scale != nullptr && threadIdx.x == 0) call.global_scale[row] = global_scale;
+    current = next;
+  }
+}
+
+// Any width: each row is read twice.
+template <class Block, BlockRecipe kRecipe>
+__global__ void __launch_bounds__(kMaxThreads) megamoe_quantize_wide_rows(QuantizeRows call) {
+  __shared__ std::uint32_t slots[2][kMaxThreads / kWarp];
+  let_next_start();
+  wait_for_previous();
+  const Rows rows(call);
+  const std::int64_t blocks = call.cols / kNvfp4Block;
+  int computed = 0;
+  for (std::int64_t row = blockIdx.x; rows.has(row); row += gridDim.x) {
+    const std::int64_t source_row = rows.source_row(rows.choice(row));
+    float global_scale = static_scale(call, row);
+    if (global_scale == 0.0f) {
+      std::uint32_t bits = 0;
+      for (std::int64_t block = threadIdx.x; block < blocks; block += kMaxThreads)
+        bits = max(bits, amax_bits<Block, kRecipe>(load<Block>(call, source_row, SourceColumns(call, block))));
+      global_scale = computed_scale<kRecipe>(block_max(bits, slots[computed++ % 2]));
+    }
+    for (std::int64_t first = 0; first < blocks; first += kMaxThreads) {
+      const std::int64_t block = first + threadIdx.x;
+      const Block loaded = block < blocks ? load<Block>(call, source_row, SourceColumns(call, block)) : Block{};
+      write_block<Block, kRecipe>(call, loaded, row, block, blocks, global_scale);
+    }
+    if (call.global_scale != nullptr && threadIdx.x == 0) call.global_scale[row] = global_scale;
+  }
+}
+
+template <class Block, BlockRecipe kRecipe>
+void launch_rows(const QuantizeRows& call, cudaStream_t stream) {
+  int device = 0;
+  int multiprocessors = 0;
+  cuda_check(cudaGetDevice(&device), "quantize rows: device");
+  cuda_check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device), "quantize rows: device");
+  const std::int64_t blocks = call.cols / kNvfp4Block;
+  const bool wide = blocks > kMaxThreads;
+  const std::int64_t threads = wide ? kMaxThreads : (blocks + kWarp - 1) / kWarp * kWarp;
+  // As many as run at the same time: each then has its next row on the way.
+  const std::int64_t grid =
+      std::min<std::int64_t>(call.max_rows, multiprocessors * std::min<std::int64_t>(kMaxThreads / threads, 16));
+  launch(wide ? megamoe_quantize_wide_rows<Block, kRecipe> : megamoe_quantize_rows<Block, kRecipe>,
+         static_cast<unsigned>(grid), static_cast<unsigned>(threads), 0, stream, call);
+}
+
+}  // namespace
+
+void quantize_rows(const QuantizeRows& call, cudaStream_t stream) {
+  if (call.max_rows == 0) return;
+  if (call.cols <= 0 || call.cols % kNvfp4Block != 0)
+    throw Error(Code::kInvalidArgument, "quantize rows: asked ", call.cols, " columns, accepted: multiples of ",
+                kNvfp4Block);
+  if (call.deinterleave % kChunk != 0 || (call.deinterleave != 0 && call.cols % call.deinterleave != 0))
+    throw Error(Code::kInvalidArgument, "quantize rows: asked groups of ", call.deinterleave, " for ", call.cols,
+                " columns, accepted: multiples of ", kChunk, " that divide the columns");
+  const bool bf16 = call.from_bf16 != nullptr;
+  const bool rne = call.recipe == BlockRecipe::kRne;
+  const auto launch_recipe =
+      bf16 ? (rne ? launch_rows<Bf16Block, BlockRecipe::kRne> : launch_rows<Bf16Block, BlockRecipe::kBridge>)
+           : (rne ? launch_rows<F32Block, BlockRecipe::kRne> : launch_rows<F32Block, BlockRecipe::kBridge>);
+  launch_recipe(call, stream);
+}
+
+}  // namespace megamoe::cuda
