@@ -38,9 +38,8 @@ endfunction()
 
 # Device code of `target` is always optimised, and without assertions: ptxas otherwise waits for every wgmma before the
 # next. --fmad=false is the device's -ffp-contract=off. sm_90a: wgmma and setmaxnreg are in no other target.
-# -std by hand: CMake 3.25 does not know nvcc's C++20.
 function(megamoe_cuda_options target)
   target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:
-    -std=c++20 -O3 -DNDEBUG --fmad=false --expt-relaxed-constexpr --extended-lambda -gencode=arch=compute_90a,code=sm_90a
+    -O3 -DNDEBUG --fmad=false --expt-relaxed-constexpr --extended-lambda -gencode=arch=compute_90a,code=sm_90a
     -Xcompiler=-Wall,-Wextra,-Wno-missing-field-initializers,-ffp-contract=off -Werror=all-warnings>)
 endfunction()

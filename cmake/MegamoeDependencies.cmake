@@ -48,6 +48,8 @@ else()
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)
     enable_language(CUDA)
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)  # CMake 3.25 does not know nvcc's
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
     if(CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 13)
       set(MEGAMOE_HAVE_CUDA ON)
     else()
