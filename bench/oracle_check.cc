@@ -92,6 +92,24 @@ Tokens rows_of(const Tokens& all, const std::vector<std::int64_t>& chosen) {
           .topk_weights = rows_of(all.topk_weights, all.count, chosen)};
 }
 
+// The intermediate of some tokens as a batch of their own has it. Rows of a batch lie in an order that keeps among some
+// of them what it is among all; a row that the batch can not have becomes -1, which the oracle reports.
+Intermediate rows_of(const Intermediate& all, std::int64_t tokens, const std::vector<std::int64_t>& chosen) {
+  Intermediate some;
+  some.shared = rows_of(all.shared, chosen);
+  some.row_of = rows_of(all.row_of, tokens, chosen);
+  std::vector<std::int64_t> rows;
+  for (std::int64_t& row : some.row_of) {
+    if (row >= all.routed.rows) row = -1;
+    if (row >= 0) rows.push_back(row);
+  }
+  std::sort(rows.begin(), rows.end());
+  some.routed = rows_of(all.routed, rows);
+  for (std::int64_t& row : some.row_of)
+    if (row >= 0) row = std::lower_bound(rows.begin(), rows.end(), row) - rows.begin();
+  return some;
+}
+
 // Judges the tokens that `chosen` names, as a batch of their own.
 OracleCheck judge(const Problem& problem, const ExpertSource& source, const Tokens& all, const Outcome& outcome,
                   const std::vector<std::int64_t>& chosen) {
@@ -100,17 +118,15 @@ OracleCheck judge(const Problem& problem, const ExpertSource& source, const Toke
   const oracle::Layer layer = layer_of(problem, source, tokens, memory);
   const oracle::Batch batch{
       .tokens = tokens.count, .x = tokens.x, .ids = tokens.topk_ids, .weights = tokens.topk_weights};
-  // Rows of routed tokens stay where they are: row_of finds them.
-  const std::vector<std::int64_t> row_of = rows_of(outcome.intermediate.row_of, all.count, chosen);
-  const Intermediate::Rows shared = rows_of(outcome.intermediate.shared, chosen);
-  const oracle::Intermediate got{
-      .routed = to_oracle(outcome.intermediate.routed), .shared = to_oracle(shared), .row_of = row_of};
+  const Intermediate intermediate = rows_of(outcome.intermediate, all.count, chosen);
+  const oracle::Intermediate got = to_oracle(intermediate);
   const std::vector<float> output = rows_of(outcome.f32, all.count, chosen);
-  const std::vector<double> wide(output.begin(), output.end());
 
   OracleCheck check;
   check.intermediate = oracle::check_intermediate(layer, batch, oracle::gemm1(layer, batch), got);
-  check.output = oracle::check_output(layer, batch, got, oracle::OutputType::kF32, wide);
+  if (check.intermediate.outside == 0)
+    check.output = oracle::check_output(layer, batch, got, oracle::OutputType::kF32,
+                                        std::vector<double>(output.begin(), output.end()));
   return check;
 }
 

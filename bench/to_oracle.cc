@@ -24,8 +24,6 @@ oracle::Matrix to_oracle(const MatrixView& matrix) {
           .global = static_cast<double>(matrix.global_scale)};
 }
 
-}  // namespace
-
 oracle::Rows to_oracle(const Intermediate::Rows& rows) {
   return {.format = to_oracle(rows.format),
           .rows = rows.rows,
@@ -37,6 +35,8 @@ oracle::Rows to_oracle(const Intermediate::Rows& rows) {
           .int8 = rows.int8,
           .int8_scale = rows.int8_scale};
 }
+
+}  // namespace
 
 oracle::Expert to_oracle(const ExpertView& expert) {
   return {.gate = to_oracle(expert.gate),

@@ -7,7 +7,6 @@
 namespace megamoe::bench {
 
 oracle::Expert to_oracle(const ExpertView& expert);
-oracle::Rows to_oracle(const Intermediate::Rows& rows);
 oracle::Intermediate to_oracle(const Intermediate& intermediate);
 
 // A problem's layer without its weights: no experts yet, no shared expert.
