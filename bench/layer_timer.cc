@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 namespace megamoe::bench {
 namespace {
@@ -33,23 +34,45 @@ class Runner {
 
 }  // namespace
 
-double median(std::vector<double> values) {
+double median(std::vector<double> values) { return quantile(std::move(values), 0.5); }
+
+double quantile(std::vector<double> values, double share) {
   std::sort(values.begin(), values.end());
-  const std::size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : 0.5 * (values[half - 1] + values[half]);
+  const double at = share * static_cast<double>(values.size() - 1);
+  const auto below = static_cast<std::size_t>(at);
+  const std::size_t above = std::min(below + 1, values.size() - 1);
+  return values[below] + (at - static_cast<double>(below)) * (values[above] - values[below]);
 }
 
-Measurement measure_layer(const Plan& plan, std::span<const Tokens> batches, ReadProbe* probe,
-                          const TimerOptions& options) {
+double Measurement::floor_s() const {
+  if (read_bytes_per_s == 0.0) return 0.0;
+  const double reading = weight_bytes / read_bytes_per_s;
+  return peak_flops_per_s == 0.0 ? reading : std::max(reading, flops / peak_flops_per_s);
+}
+
+Measurement count_work(const Problem& problem, std::span<const Tokens> batches) {
   Measurement result{.tokens = batches[0].count};
-  const Problem& problem = plan.problem();
   const auto count = static_cast<double>(batches.size());
   for (const Tokens& batch : batches) {
     result.active_experts += static_cast<double>(active_experts(problem, batch.topk_ids)) / count;
     result.weight_bytes += read_bytes(problem, batch.topk_ids, batch.count) / count;
     result.flops += layer_flops(problem, batch.topk_ids, batch.count) / count;
   }
+  result.token_bytes = token_bytes(problem, batches[0].count);
+  return result;
+}
 
+void set_times(Measurement& measurement, std::vector<double> seconds) {
+  measurement.repeats = static_cast<int>(seconds.size());
+  measurement.min_s = *std::min_element(seconds.begin(), seconds.end());
+  measurement.median_s = median(seconds);
+  measurement.p10_s = quantile(seconds, 0.1);
+  measurement.p90_s = quantile(std::move(seconds), 0.9);
+}
+
+Measurement measure_layer(const Plan& plan, std::span<const Tokens> batches, ReadProbe* probe,
+                          const TimerOptions& options) {
+  Measurement result = count_work(plan.problem(), batches);
   Runner runner(plan);
   const double first = runner.run(batches[0]);  // also touches the workspace's pages
   const int runs_per_round =
@@ -60,9 +83,7 @@ Measurement measure_layer(const Plan& plan, std::span<const Tokens> batches, Rea
     if (probe != nullptr) readings.push_back(probe->read_once());
     for (int i = 0; i < runs_per_round; ++i) seconds.push_back(runner.run(batches[seconds.size() % batches.size()]));
   }
-  result.repeats = static_cast<int>(seconds.size());
-  result.median_s = median(seconds);
-  result.min_s = *std::min_element(seconds.begin(), seconds.end());
+  set_times(result, std::move(seconds));
   if (probe != nullptr) result.read_bytes_per_s = median(readings);
   return result;
 }

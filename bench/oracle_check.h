@@ -2,7 +2,9 @@
 // roundings that the numeric contract allows (tests/oracle, which shares nothing with the library).
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "bench/synthetic.h"
 #include "megamoe/moe.h"
@@ -19,7 +21,18 @@ struct OracleCheck {
   std::string first_fault() const;  // in words; empty where it passed
 };
 
-// Asks `source` for the experts that `tokens` chose, once each.
+// Judges every token. Asks `source` for the experts that they chose, once each.
 OracleCheck check_with_oracle(const Plan& plan, const ExpertSource& source, const Tokens& tokens);
+
+struct SampleCheck {
+  OracleCheck check;                  // of the tokens that were judged, together; no medians
+  std::int64_t judged = 0;            // how many tokens
+  std::vector<std::uint16_t> output;  // [tokens, hidden] bf16: of all tokens
+};
+
+// Runs all of `tokens`, since a plan chooses its kernels by their number, and judges `sample` of them, spread evenly,
+// each on a thread. The bf16 output is compared with the f32 one for every token.
+SampleCheck check_sample_with_oracle(const Plan& plan, const ExpertSource& source, const Tokens& tokens,
+                                     std::int64_t sample);
 
 }  // namespace megamoe::bench

@@ -4,13 +4,15 @@
 
 #include <cstdint>
 
+#include "megamoe/host_device.h"
+
 namespace megamoe::bench {
 
 class RandomBits {
  public:
-  explicit RandomBits(std::uint64_t seed) : state_(seed) {}
+  MEGAMOE_HD explicit RandomBits(std::uint64_t seed) : state_(seed) {}
 
-  std::uint64_t next() {
+  MEGAMOE_HD std::uint64_t next() {
     state_ += 0x9E3779B97F4A7C15u;
     std::uint64_t z = state_;
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
@@ -19,16 +21,16 @@ class RandomBits {
   }
 
   // Uniform in [0, 1), in steps of 2^-24: exact in float.
-  float uniform() { return static_cast<float>(next() >> 40) * 0x1p-24f; }
+  MEGAMOE_HD float uniform() { return static_cast<float>(next() >> 40) * 0x1p-24f; }
 
   // Close to normal with deviation 1 (the sum of four uniforms), never beyond 3.5.
-  float normal() {
+  MEGAMOE_HD float normal() {
     constexpr float kDeviationInv = 1.7320508f;  // four uniforms have variance 4 / 12
     return (uniform() + uniform() + uniform() + uniform() - 2.0f) * kDeviationInv;
   }
 
   // Uniform in [0, bound); the bias of the multiplication is below bound / 2^32.
-  std::int64_t below(std::int64_t bound) {
+  MEGAMOE_HD std::int64_t below(std::int64_t bound) {
     return static_cast<std::int64_t>(((next() >> 32) * static_cast<std::uint64_t>(bound)) >> 32);
   }
 

@@ -102,40 +102,6 @@ ExpertView SyntheticSource::shared_expert(ExpertScratch& scratch) const {
                      false, scratch);
 }
 
-RouteKind parse_route(std::string_view text) {
-  if (text == "uniform") return RouteKind::kUniform;
-  if (text == "skew") return RouteKind::kSkew;
-  if (text == "dropped") return RouteKind::kDropped;
-  throw Error(Code::kInvalidArgument, "route: asked '", text, "', accepted: uniform, skew, dropped");
-}
-
-Tokens random_tokens(const Problem& problem, std::int64_t count, RouteKind route, std::uint64_t seed) {
-  RandomBits random(seed);
-  Tokens tokens{.count = count, .x = {}, .topk_ids = {}, .topk_weights = {}};
-  tokens.x.resize(static_cast<std::size_t>(count * problem.hidden));
-  for (std::uint16_t& value : tokens.x) value = bf16_from_float(random.normal());
-
-  const auto k = static_cast<std::size_t>(problem.top_k);
-  std::vector<std::int32_t> order(static_cast<std::size_t>(problem.experts));
-  for (std::size_t e = 0; e < order.size(); ++e) order[e] = static_cast<std::int32_t>(e);
-  for (std::int64_t t = 0; t < count; ++t) {
-    std::vector<float> weights(k);
-    float sum = 0.0f;
-    for (std::size_t j = 0; j < k; ++j) {
-      if (route != RouteKind::kSkew) {  // one step of a Fisher-Yates shuffle: distinct and uniform
-        const auto other = j + static_cast<std::size_t>(random.below(problem.experts - static_cast<std::int64_t>(j)));
-        std::swap(order[j], order[other]);
-      }
-      const bool dropped = route == RouteKind::kDropped && random.below(2) == 0;
-      tokens.topk_ids.push_back(dropped ? -1 : order[j]);
-      weights[j] = 0.1f + random.uniform();
-      sum += weights[j];
-    }
-    for (const float weight : weights) tokens.topk_weights.push_back(weight / sum);
-  }
-  return tokens;
-}
-
 std::int64_t active_experts(const Problem& problem, std::span<const std::int32_t> topk_ids) {
   std::vector<char> seen(static_cast<std::size_t>(problem.experts));
   for (const std::int32_t id : topk_ids)
@@ -152,6 +118,12 @@ double read_bytes(const Problem& problem, std::span<const std::int32_t> topk_ids
   const std::int64_t shared =
       tokens == 0 ? 0 : 3 * matrix_bytes(problem.shared.weights, problem.shared.inter, problem.hidden);
   return static_cast<double>(routed + shared);
+}
+
+double token_bytes(const Problem& problem, std::int64_t tokens) {
+  const auto values = static_cast<double>(tokens * problem.hidden);
+  const auto choices = static_cast<double>(tokens * problem.top_k);
+  return 2 * values * sizeof(std::uint16_t) + choices * (sizeof(std::int32_t) + sizeof(float));
 }
 
 double layer_flops(const Problem& problem, std::span<const std::int32_t> topk_ids, std::int64_t tokens) {

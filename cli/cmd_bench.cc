@@ -1,11 +1,13 @@
-// megamoe bench: times one layer of random weights beside the machine's measured read bandwidth.
+// megamoe bench: times one layer of random weights beside what the machine can do at best.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <memory>
+#include <sstream>
 
-#include "bench/layer_timer.h"
+#include "bench/cuda_layer_timer.h"
 #include "bench/oracle_check.h"
+#include "bench_output.h"
 #include "command.h"
 #include "json_output.h"
 #include "layer_choice.h"
@@ -20,18 +22,36 @@ namespace {
 struct Options {
   LayerChoice layer;
   std::vector<std::int64_t> tokens{1, 16, 256};
+  std::string routing = "uniform";
   std::string backend = "auto";
   int threads = 0;
   double seconds = 2.0;
+  std::string graph = "call";
+  double bf16_tflops = 0.0;
   bool json = false;
 };
 
 constexpr std::size_t kProbeBytes = std::size_t{2} << 30;
-constexpr std::int64_t kCheckedTokens = 2;
+constexpr std::int64_t kTokensCheckedOnHost = 2;
+constexpr std::int64_t kTokensCheckedOnDevice = 4;  // machines with such devices have cores for the oracle
 constexpr double kMemoryShare = 0.8;
-// Batches in rotation: their experts together are more than a cache holds, but making them costs no time to speak of.
-constexpr int kBatches = 8;
 constexpr std::uint64_t kSeed = 7;
+
+std::vector<bench::Route> parse_routings(const std::string& text) {
+  std::vector<bench::Route> routes;
+  std::istringstream words(text);
+  for (std::string word; std::getline(words, word, ',');) routes.push_back(bench::parse_route(word));
+  if (routes.empty()) throw Error(Code::kInvalidArgument, "routing: asked for none, accepted: one or several");
+  return routes;
+}
+
+// Whether the backend that prepare will choose computes on a device; false where none can.
+bool runs_on_device(const Problem& problem, const std::string& backend) {
+  for (const Candidate& candidate : candidates(problem))
+    if (candidate.refusal.empty() && means_backend(backend, candidate.backend))
+      return candidate.backend.starts_with("cuda/");
+  return false;
+}
 
 // Weights, the workspace and the probe have to fit; a smaller probe still is far larger than a cache.
 std::size_t probe_bytes(const Problem& problem) {
@@ -45,80 +65,91 @@ std::size_t probe_bytes(const Problem& problem) {
   return std::min(kProbeBytes, static_cast<std::size_t>(free / 2));
 }
 
-// A benchmark of wrong results is worth nothing.
-void check_first(const Plan& plan, const ExpertSource& source) {
-  const auto tokens = bench::random_tokens(plan.problem(), kCheckedTokens, bench::RouteKind::kUniform, kSeed);
-  const bench::OracleCheck check = bench::check_with_oracle(plan, source, tokens);
-  if (!check.passed()) throw Error(Code::kInternal, "bench: ", plan.backend(), " is wrong: ", check.first_fault());
-}
+// Times plans where they compute: on the host beside a probe of its memory, on a device beside its floors.
+class Meter {
+ public:
+  Meter(const Problem& problem, const Options& options) : options_(options) {
+    if (runs_on_device(problem, options.backend)) {
+      message("measuring what the device can do");
+      floors_ = bench::measure_device_floors(options.bf16_tflops);
+    } else {
+      probe_ = std::make_unique<bench::ReadProbe>(probe_bytes(problem), options.threads);
+    }
+  }
 
-nlohmann::json to_json(const bench::Measurement& m) {
-  return {{"tokens", m.tokens},
-          {"median_us", m.median_s * 1e6},
-          {"min_us", m.min_s * 1e6},
-          {"repeats", m.repeats},
-          {"active_experts", m.active_experts},
-          {"weight_bytes", m.weight_bytes},
-          {"weight_gb_per_s", m.weight_bytes / m.median_s * 1e-9},
-          {"read_gb_per_s", m.read_bytes_per_s * 1e-9},
-          {"read_share", m.weight_bytes / m.median_s / m.read_bytes_per_s},
-          {"gflop_per_s", m.flops / m.median_s * 1e-9}};
-}
+  const std::optional<bench::DeviceFloors>& floors() const { return floors_; }
 
-void print_people(const Plan& plan, const std::vector<bench::Measurement>& all) {
-  print_facts({{"problem", plan.problem().to_string()}, {"plan", plan.describe()}, {"CPU", cpu_model()}});
-  print_line();
-  Table table({{"tokens", Align::kRight},
-               {"median", Align::kRight},
-               {"experts read", Align::kRight},
-               {"weights GB/s", Align::kRight},
-               {"plain read GB/s", Align::kRight},
-               {"share", Align::kRight},
-               {"GFLOP/s", Align::kRight}});
-  for (const bench::Measurement& m : all)
-    table.add_row({fmt::format("{}", m.tokens), human_time(m.median_s), number(m.active_experts, 1),
-                   number(m.weight_bytes / m.median_s * 1e-9, 1), number(m.read_bytes_per_s * 1e-9, 1),
-                   number(m.weight_bytes / m.median_s / m.read_bytes_per_s, 2),
-                   number(m.flops / m.median_s * 1e-9, 1)});
-  table.print();
-  print_line();
-  print_line("weights GB/s counts each expert that a token chose once; share is of the plain read measured beside it.");
+  // A benchmark of wrong results is worth nothing: the last of the batches is judged before they are timed.
+  BenchResult measure(const Plan& plan, const ExpertSource& source, std::span<const bench::Tokens> batches) {
+    const std::int64_t sample = floors_ ? kTokensCheckedOnDevice : kTokensCheckedOnHost;
+    const bench::SampleCheck judged = bench::check_sample_with_oracle(plan, source, batches.back(), sample);
+    if (!judged.check.passed())
+      throw Error(Code::kInternal, "bench: ", plan.backend(), " is wrong with ", batches.back().count,
+                  " tokens: ", judged.check.first_fault());
+    BenchResult result;
+    result.verified_tokens = judged.judged;
+    result.measured = floors_ ? on_device(plan, batches, judged.output)
+                              : bench::measure_layer(plan, batches, probe_.get(), {.seconds = options_.seconds});
+    return result;
+  }
+
+ private:
+  bench::Measurement on_device(const Plan& plan, std::span<const bench::Tokens> batches,
+                               const std::vector<std::uint16_t>& judged) const {
+    const auto graph = options_.graph == "chain" ? bench::GraphOf::kChain : bench::GraphOf::kCall;
+    bench::DeviceMeasurement done =
+        bench::measure_layer_on_device(plan, batches, {.seconds = options_.seconds, .graph = graph});
+    if (done.last_output != judged)
+      throw Error(Code::kInternal, "bench: ", plan.backend(), ": a replayed graph of ", batches.back().count,
+                  " tokens leaves other bits than the call that the oracle judged");
+    done.times.read_bytes_per_s = floors_->read_bytes_per_s;
+    done.times.peak_flops_per_s = floors_->bf16_flops_per_s;
+    return done.times;
+  }
+
+  const Options& options_;
+  std::optional<bench::DeviceFloors> floors_;  // one of the two
+  std::unique_ptr<bench::ReadProbe> probe_;
+};
+
+// Batches in rotation: one that ran is not found in a cache when its turn comes again.
+std::vector<bench::Tokens> make_batches(const Problem& problem, std::int64_t tokens, const bench::Route& route) {
+  std::vector<bench::Tokens> batches;
+  const int count = bench::batches_of_a_round(problem, tokens);
+  for (int b = 0; b < count; ++b)
+    batches.push_back(bench::random_tokens(problem, tokens, route, kSeed + static_cast<std::uint64_t>(b) + 1));
+  if (route.kind == bench::RouteKind::kUniform) bench::rotate_experts(problem, batches);
+  return batches;
 }
 
 int run(const Options& options) {
+  const std::vector<bench::Route> routes = parse_routings(options.routing);
   const ChosenLayer layer = choose_layer(options.layer);
-  bench::ReadProbe probe(probe_bytes(layer.problem), options.threads);
+  Meter meter(layer.problem, options);
   message(fmt::format("preparing {} experts", layer.problem.experts));
   const auto weights = prepare(layer.problem, *layer.source, {.backend = options.backend, .threads = options.threads});
   const std::int64_t most = *std::max_element(options.tokens.begin(), options.tokens.end());
-  const Plan plan(weights, {.max_tokens = std::max(most, kCheckedTokens), .threads = options.threads});
-  message(fmt::format("checking {} tokens against the double-precision oracle", kCheckedTokens));
-  check_first(plan, *layer.source);
+  const Plan plan(weights, {.max_tokens = most, .threads = options.threads});
 
-  std::vector<bench::Measurement> all;
-  for (const std::int64_t tokens : options.tokens) {
-    message(fmt::format("timing {} tokens", tokens));
-    std::vector<bench::Tokens> batches;
-    for (int b = 0; b < kBatches; ++b)
-      batches.push_back(bench::random_tokens(layer.problem, tokens, bench::RouteKind::kUniform,
-                                             kSeed + static_cast<std::uint64_t>(b) + 1));
-    all.push_back(bench::measure_layer(plan, batches, &probe, {.seconds = options.seconds, .rounds = 5}));
-  }
-  if (!options.json) {
-    print_people(plan, all);
-    return kDone;
-  }
-  nlohmann::json results = nlohmann::json::array();
-  for (const bench::Measurement& m : all) results.push_back(to_json(m));
-  print_json({{"problem", plan.problem().to_string()},
-              {"shape", options.layer.shape},
-              {"backend", plan.backend()},
-              {"plan", plan.describe()},
-              {"cpu", cpu_model()},
-              {"threads", options.threads == 0 ? machine_threads() : options.threads},
-              {"prepared_bytes", weights->bytes()},
-              {"verified_tokens", kCheckedTokens},
-              {"results", results}});
+  BenchRecord record;
+  record.problem = plan.problem().to_string();
+  record.shape = options.layer.shape;
+  record.backend = plan.backend();
+  record.plan = plan.describe();
+  record.threads = options.threads == 0 ? machine_threads() : options.threads;
+  record.prepared_bytes = weights->bytes();
+  record.floors = meter.floors();
+  record.graph = options.graph;
+  for (const bench::Route& route : routes)
+    for (const std::int64_t tokens : options.tokens) {
+      message(fmt::format("checking and timing {} tokens, {}", tokens, route.to_string()));
+      record.results.push_back(meter.measure(plan, *layer.source, make_batches(layer.problem, tokens, route)));
+      record.results.back().routing = route.to_string();
+    }
+  if (options.json)
+    print_json(bench_json(record));
+  else
+    print_bench(record);
   return kDone;
 }
 
@@ -126,13 +157,20 @@ int run(const Options& options) {
 
 void add_bench(CLI::App& app, Session& session) {
   const auto options = std::make_shared<Options>();
-  Verb verb(app, session, "bench", "Time one layer of random weights beside this machine's read bandwidth",
+  Verb verb(app, session, "bench", "Time one layer of random weights beside what this machine can do at best",
             "megamoe bench --shape deepseek-v4-flash --experts 16 --tokens 1,16,256 --activations int8", options->json);
   add_layer_options(verb, options->layer, false);
   verb.integers("--tokens", options->tokens, 1, "Tokens of a call; several, separated by commas");
+  verb.text("--routing", options->routing,
+            "How tokens choose experts: uniform, skew, dropped, zipf:S (popularity 1 / rank^S); several, separated by "
+            "commas");
   verb.number("--seconds", options->seconds, 0, "Time spent on each number of tokens, about");
   add_backend_option(verb, options->backend);
   add_threads_option(verb, options->threads);
+  verb.choice("--graph", options->graph, {"call", "chain"},
+              "On a CUDA device: a captured graph holds one call, or all batches one after the other");
+  verb.number("--bf16-tflops", options->bf16_tflops, 0,
+              "On a CUDA device: its rate with BF16 matrices; 0: measured, where cuBLASLt is found");
   verb.action([options] { return run(*options); });
 }
 

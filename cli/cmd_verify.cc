@@ -28,12 +28,12 @@ struct Options {
 
 constexpr std::int64_t kLayerTokens = 4;  // of each layer of a checkpoint
 
-// A problem's words and those that only verify knows: t=TOKENS, seed=N, route=uniform|skew|dropped.
+// A problem's words and those that only verify knows: t=TOKENS, seed=N, route=uniform|skew|dropped|zipf:S.
 struct Case {
   Problem problem;
   std::int64_t tokens = 16;
   std::uint64_t seed = 1;
-  bench::RouteKind route = bench::RouteKind::kUniform;
+  bench::Route route;
 };
 
 std::int64_t parse_count(const std::string& word, const std::string& digits) {
@@ -71,9 +71,10 @@ struct Line {
 };
 
 std::vector<std::string> chosen_backends(const std::string& asked) {
-  if (asked != "auto") return {asked};
-  const auto all = backend_names();
-  return {all.begin(), all.end()};
+  std::vector<std::string> chosen;
+  for (const std::string_view backend : backend_names())
+    if (means_backend(asked, backend)) chosen.emplace_back(backend);
+  return chosen;
 }
 
 // One line for each backend asked for: all of them with auto.
@@ -203,7 +204,7 @@ void add_verify(CLI::App& app, Session& session) {
             "megamoe verify \"t=64 e=8 k=2 h=256 i=128 w=nvfp4 a=nvfp4 route=skew\" --backend cpu", options->json);
   verb.text("WHAT", options->what,
             "Directory of a checkpoint (inspected, then every layer checked), or the text of a problem; beside a "
-            "problem's own words: t=TOKENS seed=N route=uniform|skew|dropped",
+            "problem's own words: t=TOKENS seed=N route=uniform|skew|dropped|zipf:S",
             Need::kRequired);
   add_activations_option(verb, options->activations);
   add_backend_option(verb, options->backend);

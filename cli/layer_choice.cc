@@ -1,5 +1,7 @@
 #include "layer_choice.h"
 
+#include <algorithm>
+
 #include "bench/model_shapes.h"
 #include "bench/synthetic.h"
 #include "megamoe/checkpoint.h"
@@ -20,6 +22,9 @@ ChosenLayer synthetic(Problem problem) {
   auto source = std::make_shared<bench::SyntheticSource>(problem, kSeed);
   return {std::move(problem), std::move(source)};
 }
+
+// "cuda" of "cuda/sm90": it stands for any of that kind.
+std::string_view kind_of(std::string_view backend) { return backend.substr(0, backend.find('/')); }
 
 }  // namespace
 
@@ -72,8 +77,16 @@ ActivationFormat parse_activations(const std::string& text) {
 
 void add_backend_option(Verb& verb, std::string& text) {
   std::vector<std::string> names{"auto"};
-  for (const std::string_view backend : backend_names()) names.emplace_back(backend);
+  for (const std::string_view backend : backend_names()) {
+    const std::string kind(kind_of(backend));
+    if (kind != backend && std::find(names.begin(), names.end(), kind) == names.end()) names.push_back(kind);
+    names.emplace_back(backend);
+  }
   verb.choice("--backend", text, names, "Who computes; auto: the first that can");
+}
+
+bool means_backend(std::string_view text, std::string_view backend) {
+  return text == "auto" || text == backend || text == kind_of(backend);
 }
 
 void add_threads_option(Verb& verb, int& threads) { verb.integer("--threads", threads, 0, "0 = all of this machine"); }

@@ -79,7 +79,7 @@ std::string human_bytes(double bytes) {
 }
 
 std::string human_time(double seconds) {
-  if (seconds < 1e-3) return fmt::format("{:.0f} us", seconds * 1e6);
+  if (seconds < 1e-3) return fmt::format("{:.{}f} us", seconds * 1e6, seconds < 1e-4 ? 1 : 0);
   if (seconds < 1.0) return fmt::format("{:.{}f} ms", seconds * 1e3, seconds < 0.1 ? 2 : 0);
   return fmt::format("{:.2f} s", seconds);
 }

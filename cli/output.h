@@ -39,7 +39,7 @@ void print_line(std::string_view text = {});
 void print_text(std::string_view text);  // as it is, no line end added
 
 std::string human_bytes(double bytes);         // "3.4 GiB", "512 B"
-std::string human_time(double seconds);        // "686 us", "14.6 ms", "2.31 s"
+std::string human_time(double seconds);        // "27.2 us", "686 us", "14.60 ms", "2.31 s"
 std::string number(double value, int digits);  // fixed point
 
 // Flushes stdout; throws kBadFile if anything that was written there got lost (a full disk, a closed pipe).

@@ -186,6 +186,14 @@ struct Intermediate {
   std::vector<std::int64_t> row_of;     // [tokens, top_k], -1 = no row
 };
 
+// Is told of the stages of a run as each one's work is submitted, in order: what `stream` holds then is the work of all
+// stages so far. For profiles; a backend without separate stages calls nothing.
+class StageTimer {
+ public:
+  virtual ~StageTimer() = default;
+  virtual void stage(std::string_view name, void* stream) = 0;
+};
+
 // One call, its arrays in the memory that Plan::memory() names. Exactly one of output and output_f32 is given; every byte
 // of it is written. On a device run returns before the work is done, in the order of `stream`.
 struct RunArgs {
@@ -198,6 +206,7 @@ struct RunArgs {
   std::span<std::byte> workspace;          // at least workspace_bytes(), any alignment, any contents
   void* stream = nullptr;                  // a cudaStream_t, where the plan computes on a device
   Intermediate* intermediate = nullptr;    // where not null, filled (and then run allocates, and waits for a device)
+  StageTimer* stage_timer = nullptr;       // where not null, told of each stage
 };
 
 struct PlanOptions {

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "bench/layer_timer.h"
@@ -74,6 +76,85 @@ TEST(synthetic, counts_bytes_and_operations) {
   EXPECT_EQ(layer_flops(problem, ids, 2), 2.0 * 3 * 64 * (3 * 32 + 2 * 16));
 }
 
+TEST(routes, come_back_from_their_text_and_refuse_others) {
+  for (const char* text : {"uniform", "skew", "dropped", "zipf:1", "zipf:0.5"})
+    EXPECT_EQ(parse_route(text).to_string(), text);
+  for (const char* text : {"", "zipf", "zipf:", "zipf:x", "zipf:1x", "zipf:-1", "zipf:nan", "even"})
+    EXPECT_THROW(parse_route(text), Error) << text;
+}
+
+// The first choice has probabilities p(r) = (r + 1)^-s / sum over all ranks; the counts of n tokens lie within
+// 5 sqrt(n p) of n p. Which expert has which rank is found by counting.
+TEST(routes, zipf_chooses_first_by_rank_to_the_power) {
+  const Problem problem = parse_problem("h=16 i=16 e=12 k=1");
+  constexpr std::int64_t kTokens = 40'000;
+  for (const double exponent : {0.0, 1.0, 1.5}) {
+    const Tokens tokens = random_tokens(problem, kTokens, parse_route("zipf:" + std::to_string(exponent)), 3);
+    std::vector<double> counts(12);
+    for (const std::int32_t id : tokens.topk_ids) counts[static_cast<std::size_t>(id)] += 1;
+    std::sort(counts.rbegin(), counts.rend());
+    double sum = 0.0;
+    for (int r = 1; r <= 12; ++r) sum += std::pow(r, -exponent);
+    for (int r = 1; r <= 12; ++r) {
+      const double want = kTokens * std::pow(r, -exponent) / sum;
+      EXPECT_NEAR(counts[static_cast<std::size_t>(r - 1)], want, 5 * std::sqrt(want)) << exponent << " rank " << r;
+    }
+  }
+}
+
+TEST(routes, zipf_chooses_distinct_experts_and_the_same_popular_ones_in_every_batch) {
+  const Problem problem = parse_problem("h=16 i=16 e=40 k=6");
+  std::set<std::size_t> popular;
+  for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+    const Tokens tokens = random_tokens(problem, 2000, parse_route("zipf:1.5"), seed);
+    std::vector<int> counts(40);
+    for (std::size_t t = 0; t < 2000; ++t) {
+      const auto at = tokens.topk_ids.begin() + static_cast<std::ptrdiff_t>(6 * t);
+      const std::set<std::int32_t> ids(at, at + 6);
+      ASSERT_EQ(ids.size(), 6u) << "token " << t;
+      for (const std::int32_t id : ids) ++counts.at(static_cast<std::size_t>(id));
+    }
+    popular.insert(static_cast<std::size_t>(std::max_element(counts.begin(), counts.end()) - counts.begin()));
+  }
+  EXPECT_EQ(popular.size(), 1u);
+}
+
+// Rows of each expert of a batch, in ascending order: what its name has no part in.
+std::vector<std::ptrdiff_t> loads(const Tokens& tokens, std::int64_t experts) {
+  std::vector<std::ptrdiff_t> all;
+  for (std::int32_t e = 0; e < experts; ++e)
+    all.push_back(std::count(tokens.topk_ids.begin(), tokens.topk_ids.end(), e));
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
+TEST(rotation, uses_every_expert_before_it_comes_back_to_one) {
+  const Problem problem = parse_problem("h=16 i=16 e=64 k=4");
+  ASSERT_EQ(batches_of_a_round(problem, 1), 16);
+  EXPECT_EQ(batches_of_a_round(problem, 1000), 4);
+  std::vector<Tokens> batches;
+  for (std::uint64_t seed = 0; seed < 16; ++seed)
+    batches.push_back(random_tokens(problem, 1, RouteKind::kUniform, seed));
+  rotate_experts(problem, batches);
+  std::set<std::int32_t> used;
+  for (const Tokens& batch : batches) used.insert(batch.topk_ids.begin(), batch.topk_ids.end());
+  EXPECT_EQ(used.size(), 64u);
+}
+
+TEST(rotation, keeps_how_many_rows_the_experts_of_a_batch_have) {
+  const Problem problem = parse_problem("h=16 i=16 e=20 k=3");
+  std::vector<Tokens> batches;
+  for (std::uint64_t seed = 0; seed < 5; ++seed)
+    batches.push_back(random_tokens(problem, 9, RouteKind::kDropped, seed));
+  const std::vector<Tokens> before = batches;
+  rotate_experts(problem, batches);
+  for (std::size_t b = 0; b < batches.size(); ++b) {
+    EXPECT_EQ(loads(batches[b], 20), loads(before[b], 20));
+    for (std::size_t i = 0; i < batches[b].topk_ids.size(); ++i)
+      EXPECT_EQ(batches[b].topk_ids[i] < 0, before[b].topk_ids[i] < 0);
+  }
+}
+
 TEST(read_probe, reads_at_a_rate_that_a_memory_can_have) {
   ReadProbe probe(std::size_t{64} << 20, 2);
   const double rate = probe.read_once();
@@ -94,6 +175,36 @@ TEST(oracle_check, passes_the_reference_and_fails_it_on_other_weights) {
   EXPECT_FALSE(wrong.first_fault().empty());
 }
 
+// Every activation format, a shared expert, and more experts than tokens that are judged.
+TEST(oracle_check, judges_a_sample_of_a_batch_like_the_whole) {
+  for (const char* text : {"h=64 i=32 e=9 k=2 a=bf16 shared=32:bf16", "h=64 i=32 e=9 k=2 a=nvfp4 shared=48:nvfp4:gated",
+                           "h=64 i=80 e=9 k=2 a=int8"}) {
+    const Problem problem = parse_problem(text);
+    const SyntheticSource source(problem, 1);
+    const Tokens tokens = random_tokens(problem, 50, RouteKind::kDropped, 1);
+    const Plan plan(prepare(problem, source, {.backend = "reference"}), {.max_tokens = 50});
+    const SampleCheck right = check_sample_with_oracle(plan, source, tokens, 7);
+    EXPECT_TRUE(right.check.passed()) << text << ": " << right.check.first_fault();
+    EXPECT_EQ(right.judged, 7);
+    EXPECT_EQ(right.check.output.elements, 7 * 64);
+    EXPECT_EQ(right.output.size(), tokens.x.size());
+    const SampleCheck wrong = check_sample_with_oracle(plan, SyntheticSource(problem, 2), tokens, 7);
+    EXPECT_NE(wrong.check.first_fault().find("judged alone"), std::string::npos) << wrong.check.first_fault();
+    EXPECT_EQ(check_sample_with_oracle(plan, source, tokens, 1000).judged, 50);
+  }
+}
+
+TEST(floor, is_the_longer_one_of_reading_and_multiplying) {
+  Measurement m{.weight_bytes = 6e9, .flops = 8e12};
+  EXPECT_EQ(m.floor_s(), 0.0);
+  m.read_bytes_per_s = 3e12;
+  EXPECT_DOUBLE_EQ(m.floor_s(), 2e-3);
+  m.peak_flops_per_s = 8e14;
+  EXPECT_DOUBLE_EQ(m.floor_s(), 1e-2);
+  m.weight_bytes = 6e10;
+  EXPECT_DOUBLE_EQ(m.floor_s(), 2e-2);
+}
+
 TEST(layer_timer, measures_every_batch_in_turn) {
   const Problem problem = parse_problem("h=64 i=32 e=4 k=2");
   const SyntheticSource source(problem, 1);
@@ -108,7 +219,13 @@ TEST(layer_timer, measures_every_batch_in_turn) {
   EXPECT_DOUBLE_EQ(m.flops, 2.0 * 3 * 64 * 32 * 4);
   EXPECT_EQ(m.read_bytes_per_s, 0.0);
   EXPECT_DOUBLE_EQ(median({3, 1, 2}), 2);
+  EXPECT_LE(m.p10_s, m.median_s);
+  EXPECT_GE(m.p90_s, m.median_s);
+  EXPECT_EQ(m.token_bytes, 2 * (64 * 2 * 2 + 2 * 8));
   EXPECT_DOUBLE_EQ(median({4, 1, 2, 3}), 2.5);
+  EXPECT_DOUBLE_EQ(quantile({5, 1, 2, 3, 4}, 0.25), 2);
+  EXPECT_DOUBLE_EQ(quantile({10, 20}, 0.9), 19);
+  EXPECT_DOUBLE_EQ(quantile({7}, 0.1), 7);
 }
 
 }  // namespace
