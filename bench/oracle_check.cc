@@ -5,6 +5,7 @@
 
 #include "bench/to_oracle.h"
 #include "megamoe/formats/bf16.h"
+#include "megamoe/host_call.h"
 #include "oracle/check_intermediate.h"
 #include "oracle/check_output.h"
 #include "oracle/gemm1.h"
@@ -37,7 +38,7 @@ std::string OracleCheck::first_fault() const {
 }
 
 OracleCheck check_with_oracle(const Plan& plan, const ExpertSource& source, const Tokens& tokens) {
-  std::vector<std::byte> workspace(plan.workspace_bytes());
+  HostCall call(plan);
   std::vector<std::uint16_t> rounded(tokens.x.size());
   std::vector<float> output(tokens.x.size());
   Intermediate intermediate;
@@ -47,12 +48,12 @@ OracleCheck check_with_oracle(const Plan& plan, const ExpertSource& source, cons
                .topk_weights = tokens.topk_weights,
                .output = rounded,
                .output_f32 = {},
-               .workspace = workspace};
-  plan.run(args);
+               .workspace = {}};
+  call.run(args);
   args.output = {};
   args.output_f32 = output;
   args.intermediate = &intermediate;
-  plan.run(args);
+  call.run(args);
 
   std::deque<ExpertScratch> memory;
   const oracle::Layer layer = layer_of(plan.problem(), source, tokens, memory);

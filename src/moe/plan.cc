@@ -41,7 +41,8 @@ const Backend& choose(const Problem& problem, std::string_view asked) {
     if (asked == all[i].backend) throw Error(Code::kUnsupported, asked, ": ", all[i].refusal);
   }
   if (found && asked != "auto")
-    throw Error(Code::kUnsupported, "no backend of '", asked, "' takes ", problem.to_string(), ": ", refusals(all, asked));
+    throw Error(Code::kUnsupported, "no backend of '", asked, "' takes ", problem.to_string(), ": ",
+                refusals(all, asked));
   if (asked != "auto")
     throw Error(Code::kInvalidArgument, "backend: asked '", asked, "', accepted: ", accepted_backends());
   throw Error(Code::kUnsupported, "no backend takes ", problem.to_string(), ": ", refusals(all, "auto"));
@@ -102,7 +103,10 @@ std::string Plan::describe() const { return impl_->describe(); }
 void Plan::run(const RunArgs& args) const {
   check_sizes(problem(), options_.max_tokens, workspace_bytes(), args);
   // A device's ids are not read here: run never waits for a device. The backend poisons the tokens of bad ones.
-  if (memory() == MemoryKind::kHost) check_ids(problem(), args.topk_ids);
+  if (memory() == MemoryKind::kHost)
+    check_ids(problem(), args.topk_ids);
+  else
+    check_device_alignment(args);
   impl_->run(args);
 }
 
