@@ -72,8 +72,12 @@ ActivationFormat parse_activations(const std::string& text) {
 
 void add_backend_option(Verb& verb, std::string& text) {
   std::vector<std::string> names{"auto"};
-  for (const std::string_view backend : backend_names()) names.emplace_back(backend);
-  verb.choice("--backend", text, names, "Who computes; auto: the first that can");
+  for (const std::string_view backend : backend_names()) {
+    const std::string_view family = backend.substr(0, backend.find('/'));
+    if (family != names.back()) names.emplace_back(family);
+    if (family != backend) names.emplace_back(backend);
+  }
+  verb.choice("--backend", text, names, "Who computes; auto: the first that can; cuda: the first of that family");
 }
 
 void add_threads_option(Verb& verb, int& threads) { verb.integer("--threads", threads, 0, "0 = all of this machine"); }

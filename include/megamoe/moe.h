@@ -160,6 +160,7 @@ std::shared_ptr<const PreparedWeights> prepare(const Problem& problem, const Exp
 struct Candidate {
   std::string_view backend;
   std::string refusal;
+  bool elsewhere = false;  // refused for this machine or build alone: the backend takes such problems on others
 };
 std::vector<Candidate> candidates(const Problem& problem);
 std::vector<std::string_view> backend_names();

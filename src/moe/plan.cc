@@ -1,6 +1,7 @@
 // prepare, candidates and Plan: the public verbs, over the list of backends.
 
 #include <algorithm>
+#include <utility>
 
 #include "megamoe/error.h"
 #include "moe/backend.h"
@@ -64,7 +65,14 @@ ExpertView ExpertSource::shared_expert(ExpertScratch& /*scratch*/) const {
 std::vector<Candidate> candidates(const Problem& problem) {
   validate(problem);
   std::vector<Candidate> all;
-  for (const Backend* backend : backends()) all.push_back({backend->name(), backend->refusal(problem)});
+  for (const Backend* backend : backends()) {
+    Candidate candidate{backend->name(), backend->refusal(problem), false};
+    if (candidate.refusal.empty()) {
+      candidate.refusal = backend->absence();
+      candidate.elsewhere = !candidate.refusal.empty();
+    }
+    all.push_back(std::move(candidate));
+  }
   return all;
 }
 

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "megamoe/device.h"
 #include "megamoe/error.h"
 
 namespace megamoe {
@@ -53,6 +54,18 @@ TEST(buffer, moves_its_memory) {
   EXPECT_EQ(first.size(), 0u);  // NOLINT(bugprone-use-after-move)
   first = std::move(second);
   EXPECT_EQ(contents(first), bytes_of({6, 7}));
+}
+
+// Where there is a device, the same holds on it; where there is none, that is said.
+TEST(buffer, of_a_device_holds_bytes_or_says_why_not) {
+  if (const CudaDevices devices = cuda_devices(); devices.list.empty()) {
+    EXPECT_THROW(Buffer(MemoryKind::kCuda, 3), Error);
+    GTEST_SKIP() << devices.absent;
+  }
+  Buffer buffer(MemoryKind::kCuda, 3);
+  buffer.upload(bytes_of({1, 2, 3}));
+  buffer.upload(bytes_of({9}), 1);
+  EXPECT_EQ(contents(buffer), bytes_of({1, 9, 3}));
 }
 
 }  // namespace
