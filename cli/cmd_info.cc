@@ -7,6 +7,7 @@
 #include "json_output.h"
 #include "machine.h"
 #include "megamoe/checkpoint.h"
+#include "megamoe/device.h"
 #include "megamoe/moe.h"
 #include "megamoe/quant.h"
 #include "output.h"
@@ -38,24 +39,55 @@ std::vector<std::string> recipes() {
   return names;
 }
 
+nlohmann::json gpus_json(const CudaDevices& devices) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const DeviceInfo& device : devices.list)
+    list.push_back({{"name", device.name},
+                    {"compute_capability", fmt::format("{}.{}", device.major, device.minor)},
+                    {"multiprocessors", device.multiprocessors},
+                    {"memory_bytes", device.memory_bytes}});
+  return list;
+}
+
+// One fact a GPU, or the reason why there is none.
+std::vector<std::pair<std::string, std::string>> gpu_facts(const CudaDevices& devices) {
+  std::vector<std::pair<std::string, std::string>> facts;
+  for (const DeviceInfo& device : devices.list)
+    facts.emplace_back("GPU", fmt::format("{}, compute capability {}.{}, {} multiprocessors, {}", device.name,
+                                          device.major, device.minor, device.multiprocessors,
+                                          human_bytes(static_cast<double>(device.memory_bytes))));
+  if (facts.empty()) facts.emplace_back("GPU", "none: " + devices.absent);
+  return facts;
+}
+
 nlohmann::json to_json() {
+  const CudaDevices devices = cuda_devices();
   nlohmann::json backends = nlohmann::json::array();
   for (const Candidate& candidate : default_candidates())
     backends.push_back(
         {{"name", candidate.backend}, {"usable", candidate.refusal.empty()}, {"refusal", candidate.refusal}});
-  return {{"version", MEGAMOE_VERSION},          {"cpu", cpu_model()},   {"instruction_sets", instruction_sets()},
-          {"threads", machine_threads()},        {"backends", backends}, {"dialects", strings(dialect_names())},
-          {"families", strings(family_names())}, {"recipes", recipes()}};
+  return {{"version", MEGAMOE_VERSION},
+          {"cpu", cpu_model()},
+          {"instruction_sets", instruction_sets()},
+          {"threads", machine_threads()},
+          {"gpus", gpus_json(devices)},
+          {"no_gpu", devices.absent},
+          {"backends", backends},
+          {"dialects", strings(dialect_names())},
+          {"families", strings(family_names())},
+          {"recipes", recipes()}};
 }
 
 void print_people() {
-  print_facts({{"megamoe", MEGAMOE_VERSION},
-               {"CPU", cpu_model()},
-               {"instruction sets", joined(instruction_sets())},
-               {"threads", fmt::format("{}", machine_threads())},
-               {"dialects", joined(strings(dialect_names()))},
-               {"families", joined(strings(family_names()))},
-               {"recipes", joined(recipes())}});
+  std::vector<std::pair<std::string, std::string>> facts{{"megamoe", MEGAMOE_VERSION},
+                                                         {"CPU", cpu_model()},
+                                                         {"instruction sets", joined(instruction_sets())},
+                                                         {"threads", fmt::format("{}", machine_threads())}};
+  for (auto& fact : gpu_facts(cuda_devices())) facts.push_back(std::move(fact));
+  facts.emplace_back("dialects", joined(strings(dialect_names())));
+  facts.emplace_back("families", joined(strings(family_names())));
+  facts.emplace_back("recipes", joined(recipes()));
+  print_facts(facts);
   print_line();
   Table table({{"backend"}, {"usable"}, {"why not"}});
   for (const Candidate& candidate : default_candidates())

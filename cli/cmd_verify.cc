@@ -1,6 +1,7 @@
 // megamoe verify: judges backends on this machine by the double-precision oracle.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <sstream>
@@ -70,20 +71,23 @@ struct Line {
   bench::OracleCheck check;
 };
 
-std::vector<std::string> chosen_backends(const std::string& asked) {
-  std::vector<std::string> chosen;
-  for (const std::string_view backend : backend_names())
-    if (means_backend(asked, backend)) chosen.emplace_back(backend);
-  return chosen;
+// All of them with auto, else the one that was asked for: by its name, or the first of a family that takes the problem
+// ("cuda"), or the first of that family, which then says why not.
+std::vector<Candidate> chosen_backends(const std::string& asked, const Problem& problem) {
+  std::vector<Candidate> all = candidates(problem);
+  if (asked == "auto") return all;
+  std::erase_if(
+      all, [&](const Candidate& c) { return c.backend != asked && c.backend.substr(0, c.backend.find('/')) != asked; });
+  const auto takes = std::find_if(all.begin(), all.end(), [](const Candidate& c) { return c.refusal.empty(); });
+  return {takes != all.end() ? *takes : all.front()};
 }
 
 // One line for each backend asked for: all of them with auto.
 void check_layer(const Options& options, const std::string& what, const Problem& problem, const ExpertSource& source,
                  const bench::Tokens& tokens, std::vector<Line>& lines) {
-  for (const std::string& backend : chosen_backends(options.backend)) {
-    Line line{what, backend, {}, {}};
-    for (const Candidate& candidate : candidates(problem))
-      if (candidate.backend == backend) line.refusal = candidate.refusal;
+  for (const Candidate& candidate : chosen_backends(options.backend, problem)) {
+    const std::string backend(candidate.backend);
+    Line line{what, backend, candidate.refusal, {}};
     if (line.refusal.empty()) {
       const auto weights = prepare(problem, source, {.backend = backend, .threads = options.threads});
       const Plan plan(weights, {.max_tokens = tokens.count, .threads = options.threads});

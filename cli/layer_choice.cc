@@ -78,11 +78,11 @@ ActivationFormat parse_activations(const std::string& text) {
 void add_backend_option(Verb& verb, std::string& text) {
   std::vector<std::string> names{"auto"};
   for (const std::string_view backend : backend_names()) {
-    const std::string kind(kind_of(backend));
-    if (kind != backend && std::find(names.begin(), names.end(), kind) == names.end()) names.push_back(kind);
-    names.emplace_back(backend);
+    const std::string_view family = backend.substr(0, backend.find('/'));
+    if (family != names.back()) names.emplace_back(family);
+    if (family != backend) names.emplace_back(backend);
   }
-  verb.choice("--backend", text, names, "Who computes; auto: the first that can");
+  verb.choice("--backend", text, names, "Who computes; auto: the first that can; cuda: the first of that family");
 }
 
 bool means_backend(std::string_view text, std::string_view backend) {

@@ -39,7 +39,7 @@ std::string support_table() {
   for (const Feature& feature : kFeatures) {
     table += fmt::format("| {} |", feature.title);
     for (const Candidate& candidate : candidates(parse_problem(feature.problem)))
-      table += candidate.refusal.empty() ? " yes |" : " no |";
+      table += candidate.refusal.empty() || candidate.elsewhere ? " yes |" : " no |";
     table += "\n";
   }
   return table;

@@ -5,7 +5,8 @@
 
 namespace megamoe::cli {
 
-// A Markdown table, one line a pair of formats, one column a backend. README.md holds it, and a test compares.
+// A Markdown table, one line a pair of formats, one column a backend, whether this machine has the hardware or not.
+// README.md holds it, and a test compares.
 std::string support_table();
 
 }  // namespace megamoe::cli

@@ -29,6 +29,7 @@ PUBLIC = {
     "moe_block": "checkpoint",  # a layer as a checkpoint has it, router and shared experts included
     "backend": "moe",
     "backends": "moe",
+    "device": "backends",
     "checkpoint": "checkpoint",
     "tensor_file": "checkpoint",
 }

@@ -150,7 +150,7 @@ struct PrepareOptions {
   // Or a name of backend_names(), or what such a name has before a '/' ("cuda"): then only that, or kUnsupported with
   // the reason.
   std::string backend = "auto";
-  int threads = 0;               // 0 = all of the machine
+  int threads = 0;  // 0 = all of the machine
 };
 
 std::shared_ptr<const PreparedWeights> prepare(const Problem& problem, const ExpertSource& source,
@@ -160,6 +160,7 @@ std::shared_ptr<const PreparedWeights> prepare(const Problem& problem, const Exp
 struct Candidate {
   std::string_view backend;
   std::string refusal;
+  bool elsewhere = false;  // refused for this machine or build alone: the backend takes such problems on others
 };
 std::vector<Candidate> candidates(const Problem& problem);
 std::vector<std::string_view> backend_names();
@@ -194,8 +195,11 @@ class StageTimer {
   virtual void stage(std::string_view name, void* stream) = 0;
 };
 
-// One call, its arrays in the memory that Plan::memory() names. Exactly one of output and output_f32 is given; every byte
-// of it is written. On a device run returns before the work is done, in the order of `stream`.
+// Where x and the output of a call on a device begin: at a multiple of this many bytes.
+inline constexpr std::size_t kDeviceAlignment = 16;
+
+// One call, its arrays in the memory that Plan::memory() names. Exactly one of output and output_f32 is given; every
+// byte of it is written. On a device run returns before the work is done, in the order of `stream`.
 struct RunArgs {
   std::int64_t tokens = 0;
   std::span<const std::uint16_t> x;        // [tokens, hidden]  bf16 bits
@@ -231,8 +235,8 @@ class Plan {
   std::string describe() const;  // one line: backend, instruction set, threads, tiles
 
   // Throws kInvalidArgument, before anything is written, for wrong sizes or an expert id outside [-2, experts); on a
-  // device, where ids are not looked at before, such an id makes the token's output NaN. One workspace serves one run at
-  // a time; plans are otherwise safe to use from several threads.
+  // device, where ids are not looked at before, such an id makes the token's output NaN. One workspace serves one run
+  // at a time; plans are otherwise safe to use from several threads.
   void run(const RunArgs& args) const;
 
  private:

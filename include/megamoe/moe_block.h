@@ -6,11 +6,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "megamoe/checkpoint.h"
+#include "megamoe/host_call.h"
 #include "megamoe/moe.h"
 #include "megamoe/routing.h"
 
@@ -29,13 +31,14 @@ struct RoutedTokens {
   std::int64_t poisoned = 0;           // tokens whose logits held NaN or +inf: their output is NaN
 };
 
-// One at a time may call run or forward: the block has one workspace.
+// Its arrays are in host memory, wherever the backend computes. One at a time may call run or forward: the block has
+// one workspace.
 class MoeBlock {
  public:
   // Copies the layer's router and prepares its experts' weights.
   MoeBlock(const MoeLayer& layer, const MoeBlockOptions& options);
 
-  const Plan& plan() const noexcept { return plan_; }
+  const Plan& plan() const noexcept { return *plan_; }
   std::size_t weight_bytes() const noexcept { return weights_->bytes(); }  // as prepared
 
   // x [tokens, hidden] bf16 bits, of any number of tokens.
@@ -49,15 +52,15 @@ class MoeBlock {
   void forward(std::span<const std::uint16_t> x, std::span<std::uint16_t> output) { run(x, route(x), output); }
 
  private:
-  RunArgs args(std::span<const std::uint16_t> x, const RoutedTokens& routed);
+  RunArgs args(std::span<const std::uint16_t> x, const RoutedTokens& routed) const;
 
   RoutingRule routing_;
   std::vector<float> router_weight_;
   std::vector<float> router_bias_;
   std::vector<float> choice_bias_;
   std::shared_ptr<const PreparedWeights> weights_;
-  Plan plan_;
-  std::vector<std::byte> workspace_;
+  std::unique_ptr<const Plan> plan_;  // stays where it is when the block is moved: call_ refers to it
+  HostCall call_;
 };
 
 }  // namespace megamoe

@@ -8,18 +8,26 @@
 #endif
 #if MEGAMOE_HAVE_CUDA
 #include "backends/cuda/sm90/sm90.h"
+#else
+#include "backends/cuda/sm90/problems.h"
 #endif
 
 namespace megamoe {
 namespace {
 
 #if !MEGAMOE_HAVE_CPU_BACKEND || !MEGAMOE_HAVE_CUDA
-// Stands in the list for a backend that this build left out, so that users still learn why.
+std::string take_all(const Problem&) { return {}; }
+
+// Stands in the list for a backend that this build left out, so that users still learn why. `problem_refusal` is
+// that of the backend, where this build has it.
 class AbsentBackend : public Backend {
  public:
-  AbsentBackend(std::string_view name, std::string_view reason) : name_(name), reason_(reason) {}
+  AbsentBackend(std::string_view name, std::string_view reason,
+                std::string (*problem_refusal)(const Problem&) = take_all)
+      : name_(name), reason_(reason), refusal_(problem_refusal) {}
   std::string_view name() const noexcept override { return name_; }
-  std::string refusal(const Problem&) const override { return std::string(reason_); }
+  std::string refusal(const Problem& problem) const override { return refusal_(problem); }
+  std::string absence() const override { return std::string(reason_); }
   std::shared_ptr<const PreparedWeights> prepare(const Problem&, const ExpertSource&, int) const override {
     return nullptr;
   }
@@ -30,12 +38,13 @@ class AbsentBackend : public Backend {
  private:
   std::string_view name_;
   std::string_view reason_;
+  std::string (*refusal_)(const Problem&);
 };
 #endif
 
 #if !MEGAMOE_HAVE_CUDA
 const Backend& sm90_backend() {
-  static const AbsentBackend backend("cuda/sm90", MEGAMOE_CUDA_ABSENT);
+  static const AbsentBackend backend("cuda/sm90", MEGAMOE_CUDA_ABSENT, sm90_refusal);
   return backend;
 }
 #endif

@@ -10,11 +10,12 @@ MoeBlock::MoeBlock(const MoeLayer& layer, const MoeBlockOptions& options)
       router_bias_(layer.router_bias),
       choice_bias_(layer.choice_bias),
       weights_(prepare(layer.problem, *layer.experts, {.backend = options.backend, .threads = options.threads})),
-      plan_(weights_, {.max_tokens = options.max_tokens, .threads = options.threads}),
-      workspace_(plan_.workspace_bytes()) {}
+      plan_(std::make_unique<const Plan>(weights_,
+                                         PlanOptions{.max_tokens = options.max_tokens, .threads = options.threads})),
+      call_(*plan_) {}
 
 RoutedTokens MoeBlock::route(std::span<const std::uint16_t> x) const {
-  const Problem& problem = plan_.problem();
+  const Problem& problem = plan_->problem();
   const auto hidden = static_cast<std::size_t>(problem.hidden);
   if (x.size() % hidden != 0)
     throw Error(Code::kInvalidArgument, "x: found ", x.size(), " elements, accepted: a multiple of hidden = ", hidden);
@@ -30,26 +31,25 @@ RoutedTokens MoeBlock::route(std::span<const std::uint16_t> x) const {
   return routed;
 }
 
-RunArgs MoeBlock::args(std::span<const std::uint16_t> x, const RoutedTokens& routed) {
+RunArgs MoeBlock::args(std::span<const std::uint16_t> x, const RoutedTokens& routed) const {
   RunArgs args;
-  args.tokens = static_cast<std::int64_t>(x.size()) / plan_.problem().hidden;
+  args.tokens = static_cast<std::int64_t>(x.size()) / plan_->problem().hidden;
   args.x = x;
   args.topk_ids = routed.topk_ids;
   args.topk_weights = routed.topk_weights;
-  args.workspace = workspace_;
   return args;
 }
 
 void MoeBlock::run(std::span<const std::uint16_t> x, const RoutedTokens& routed, std::span<std::uint16_t> output) {
-  RunArgs call = args(x, routed);
-  call.output = output;
-  plan_.run(call);
+  RunArgs asked = args(x, routed);
+  asked.output = output;
+  call_.run(asked);
 }
 
 void MoeBlock::run(std::span<const std::uint16_t> x, const RoutedTokens& routed, std::span<float> output) {
-  RunArgs call = args(x, routed);
-  call.output_f32 = output;
-  plan_.run(call);
+  RunArgs asked = args(x, routed);
+  asked.output_f32 = output;
+  call_.run(asked);
 }
 
 }  // namespace megamoe

@@ -24,8 +24,10 @@ class Backend {
  public:
   virtual ~Backend() = default;
   virtual std::string_view name() const noexcept = 0;
-  // The reason why this backend can not do a (valid) problem on this machine, in one sentence; empty if it can.
+  // The reason why this backend does not take a (valid) problem on any machine, in one sentence; empty if it does.
   virtual std::string refusal(const Problem& problem) const = 0;
+  // The reason why it takes none on this machine or in this build; empty if it does.
+  virtual std::string absence() const { return {}; }
   virtual std::shared_ptr<const PreparedWeights> prepare(const Problem& problem, const ExpertSource& source,
                                                          int threads) const = 0;
   // `weights` are this backend's own.

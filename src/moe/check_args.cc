@@ -13,6 +13,12 @@ void check_size(std::string_view what, std::size_t found, std::int64_t rows, std
     throw Error(Code::kInvalidArgument, what, ": expected [", rows, ", ", cols, "], found ", found, " elements");
 }
 
+void check_begin(std::string_view what, const void* data) {
+  if (const auto past = reinterpret_cast<std::uintptr_t>(data) % kDeviceAlignment; past != 0)
+    throw Error(Code::kInvalidArgument, what, ": begins ", past, " bytes past a multiple of ", kDeviceAlignment,
+                ", accepted on a device: at one");
+}
+
 }  // namespace
 
 void check_sizes(const Problem& problem, std::int64_t max_tokens, std::size_t workspace_bytes, const RunArgs& args) {
@@ -31,6 +37,12 @@ void check_sizes(const Problem& problem, std::int64_t max_tokens, std::size_t wo
   if (args.workspace.size() < workspace_bytes)
     throw Error(Code::kInvalidArgument, "workspace: plan needs ", workspace_bytes, " bytes, got ",
                 args.workspace.size());
+}
+
+void check_device_alignment(const RunArgs& args) {
+  check_begin("x", args.x.data());
+  check_begin("output", args.output.data());
+  check_begin("output_f32", args.output_f32.data());
 }
 
 void check_ids(const Problem& problem, std::span<const std::int32_t> topk_ids) {

@@ -18,7 +18,7 @@ std::span<const T> copied(Buffer& buffer, std::span<const T> host) {
 
 }  // namespace
 
-HostCall::HostCall(const Plan& plan) : plan_(plan), workspace_(plan.memory(), plan.workspace_bytes()) {
+HostCall::HostCall(const Plan& plan) : plan_(&plan), workspace_(plan.memory(), plan.workspace_bytes()) {
   if (plan.memory() == MemoryKind::kHost) return;
   const Problem& problem = plan.problem();
   const auto values = static_cast<std::size_t>(plan.max_tokens() * problem.hidden);
@@ -31,9 +31,9 @@ HostCall::HostCall(const Plan& plan) : plan_(plan), workspace_(plan.memory(), pl
 
 void HostCall::run(RunArgs args) {
   args.workspace = workspace_.as<std::byte>();
-  if (plan_.memory() == MemoryKind::kHost) return plan_.run(args);
-  check_sizes(plan_.problem(), plan_.max_tokens(), plan_.workspace_bytes(), args);
-  check_ids(plan_.problem(), args.topk_ids);
+  if (plan_->memory() == MemoryKind::kHost) return plan_->run(args);
+  check_sizes(plan_->problem(), plan_->max_tokens(), plan_->workspace_bytes(), args);
+  check_ids(plan_->problem(), args.topk_ids);
   run_on_device(args);
 }
 
@@ -44,7 +44,7 @@ void HostCall::run_on_device(const RunArgs& host) {
   device.topk_weights = copied(topk_weights_, host.topk_weights);
   device.output = place(output_, host.output);
   device.output_f32 = place(output_, host.output_f32);
-  plan_.run(device);
+  plan_->run(device);
   output_.download(std::as_writable_bytes(host.output));
   output_.download(std::as_writable_bytes(host.output_f32));
 }

@@ -1,6 +1,7 @@
 // prepare, candidates and Plan: the public verbs, over the list of backends.
 
 #include <algorithm>
+#include <utility>
 
 #include "megamoe/error.h"
 #include "moe/backend.h"
@@ -41,7 +42,8 @@ const Backend& choose(const Problem& problem, std::string_view asked) {
     if (asked == all[i].backend) throw Error(Code::kUnsupported, asked, ": ", all[i].refusal);
   }
   if (found && asked != "auto")
-    throw Error(Code::kUnsupported, "no backend of '", asked, "' takes ", problem.to_string(), ": ", refusals(all, asked));
+    throw Error(Code::kUnsupported, "no backend of '", asked, "' takes ", problem.to_string(), ": ",
+                refusals(all, asked));
   if (asked != "auto")
     throw Error(Code::kInvalidArgument, "backend: asked '", asked, "', accepted: ", accepted_backends());
   throw Error(Code::kUnsupported, "no backend takes ", problem.to_string(), ": ", refusals(all, "auto"));
@@ -63,7 +65,14 @@ ExpertView ExpertSource::shared_expert(ExpertScratch& /*scratch*/) const {
 std::vector<Candidate> candidates(const Problem& problem) {
   validate(problem);
   std::vector<Candidate> all;
-  for (const Backend* backend : backends()) all.push_back({backend->name(), backend->refusal(problem)});
+  for (const Backend* backend : backends()) {
+    Candidate candidate{backend->name(), backend->refusal(problem), false};
+    if (candidate.refusal.empty()) {
+      candidate.refusal = backend->absence();
+      candidate.elsewhere = !candidate.refusal.empty();
+    }
+    all.push_back(std::move(candidate));
+  }
   return all;
 }
 
@@ -102,7 +111,10 @@ std::string Plan::describe() const { return impl_->describe(); }
 void Plan::run(const RunArgs& args) const {
   check_sizes(problem(), options_.max_tokens, workspace_bytes(), args);
   // A device's ids are not read here: run never waits for a device. The backend poisons the tokens of bad ones.
-  if (memory() == MemoryKind::kHost) check_ids(problem(), args.topk_ids);
+  if (memory() == MemoryKind::kHost)
+    check_ids(problem(), args.topk_ids);
+  else
+    check_device_alignment(args);
   impl_->run(args);
 }
 

@@ -73,6 +73,21 @@ TEST(moe_block, routes_and_computes_as_the_model_would) {
   for (std::size_t i = 0; i < rounded.size(); ++i) EXPECT_EQ(rounded[i], bf16_from_float(output[i]));
 }
 
+TEST(moe_block, computes_after_it_was_moved) {
+  const std::vector<std::uint16_t> x = ones(2);
+  std::vector<std::uint16_t> want(x.size()), got(x.size());
+  auto first = std::make_unique<MoeBlock>(even_layer(), MoeBlockOptions{.max_tokens = 2});
+  first->forward(x, want);
+  MoeBlock moved(std::move(*first));
+  first.reset();
+  moved.forward(x, got);
+  EXPECT_EQ(got, want);
+  MoeBlock assigned(even_layer(), {.max_tokens = 1});
+  assigned = std::move(moved);
+  assigned.forward(x, got);
+  EXPECT_EQ(got, want);
+}
+
 TEST(moe_block, counts_poisoned_tokens_and_gives_nan) {
   MoeBlock block(even_layer(), {.max_tokens = 2});
   std::vector<std::uint16_t> x = ones(2);

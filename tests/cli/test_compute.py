@@ -160,6 +160,17 @@ class Verify(CommandLine):
                     self.assertGreater(ran[0]["output_elements"], 0)
                     self.assertGreater(ran[0]["worst_share_of_bound"], 0)
 
+    def test_a_family_names_its_first_backend_that_can(self):
+        problem = "t=2 e=2 k=1 h=64 i=32"
+        hopper = next(backend for backend in self.json("info")["backends"] if backend["name"] == "cuda/sm90")
+        for arguments in (["verify", problem], ["plan", "--problem", problem[4:]],
+                          ["run", "nvfp4", "--layer", 0, "--input", "states.safetensors:x"]):
+            if hopper["usable"]:
+                self.assertIn("cuda/sm90", self.ok(*arguments, "--backend", "cuda"))
+            else:
+                self.refused(3, hopper["refusal"], *arguments, "--backend", "cuda")
+        self.refused(2, "--backend", "verify", problem, "--backend", "sm90")
+
     def test_one_backend(self):
         result = self.json("verify", "t=2 e=2 k=1 h=64 i=32", "--backend", "reference")
         self.assertEqual([check["backend"] for check in result["checks"]], ["reference"])

@@ -89,6 +89,20 @@ class Info(CommandLine):
         self.assertGreaterEqual(info["threads"], 1)
         self.assertIn(info["cpu"], self.ok("info"))
 
+    def test_gpus_are_named_or_their_absence_is(self):
+        info, text = self.json("info"), self.ok("info")
+        hopper = next(backend for backend in info["backends"] if backend["name"] == "cuda/sm90")
+        if info["gpus"]:
+            self.assertEqual(info["no_gpu"], "")
+            for gpu in info["gpus"]:
+                self.assertIn(f"{gpu['name']}, compute capability {gpu['compute_capability']}", text)
+                self.assertGreater(gpu["multiprocessors"], 0)
+                self.assertGreater(gpu["memory_bytes"], 2 ** 30)
+        else:
+            self.assertFalse(hopper["usable"])
+            self.assertIn(f"none: {info['no_gpu']}", text)
+            self.assertEqual(hopper["refusal"], info["no_gpu"])
+
     def test_readme_shows_the_example_that_is_compiled(self):
         body = (ROOT / "examples/ten_lines.cc").read_text().split("\n", 1)[1]
         self.assertIn("```cpp\n" + body + "```", README)

@@ -5,7 +5,9 @@
 #include <cstdlib>
 #include <new>
 
+#include "megamoe/host_call.h"
 #include "support/each_backend.h"
+#include "support/placed_inputs.h"
 #include "support/test_case.h"
 
 namespace {
@@ -49,18 +51,31 @@ TEST_P(allocation, none_in_run) {
     // One thread: the library that schedules several may keep pools of its own.
     const auto weights = prepare(c.test.problem, c.weights, {.backend = std::string(backend), .threads = 1});
     const Plan plan(weights, {.max_tokens = c.test.tokens, .threads = 1});
-    std::vector<std::byte> workspace(plan.workspace_bytes());
-    std::vector<std::uint16_t> output(c.x.size());
-    RunArgs args;
-    args.tokens = c.test.tokens;
-    args.x = c.x;
-    args.topk_ids = c.ids;
-    args.topk_weights = c.topk_weights;
-    args.output = output;
-    args.workspace = workspace;
+    const Buffer workspace(plan.memory(), plan.workspace_bytes());
+    const Buffer output(plan.memory(), c.x.size() * sizeof(std::uint16_t));
+    const PlacedInputs inputs(c, plan.memory());
+    RunArgs args = inputs.args();
+    args.output = output.as<std::uint16_t>();
+    args.workspace = workspace.as<std::byte>();
     plan.run(args);
     const long before = allocations;
     for (int i = 0; i < 3; ++i) plan.run(args);
+    EXPECT_EQ(allocations - before, 0);
+  });
+}
+
+TEST_P(allocation, none_in_run_from_host_arrays) {
+  const Case c = make_case(parse_test_problem(GetParam()));
+  for_each_backend(c.test.problem, [&](std::string_view backend) {
+    const auto weights = prepare(c.test.problem, c.weights, {.backend = std::string(backend), .threads = 1});
+    const Plan plan(weights, {.max_tokens = c.test.tokens, .threads = 1});
+    HostCall call(plan);
+    std::vector<std::uint16_t> output(c.x.size());
+    RunArgs args = PlacedInputs(c, MemoryKind::kHost).args();
+    args.output = output;
+    call.run(args);
+    const long before = allocations;
+    for (int i = 0; i < 3; ++i) call.run(args);
     EXPECT_EQ(allocations - before, 0);
   });
 }

@@ -1,11 +1,14 @@
 // What the layer does not take, and how it says so.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 #include <limits>
 
 #include "megamoe/error.h"
+#include "megamoe/host_call.h"
 #include "support/each_backend.h"
+#include "support/placed_inputs.h"
 #include "support/two_stages.h"
 
 namespace megamoe::test {
@@ -77,7 +80,13 @@ TEST(refusal, weights_of_another_shape) {
   });
 }
 
-// Wrong arguments of run: refused before anything is written.
+constexpr const char* kIdTooLarge =
+    "topk_ids: token 2 asks for expert 4, accepted: 0 to 3, -1 (dropped) or -2 (poisoned)";
+constexpr const char* kIdTooSmall =
+    "topk_ids: token 2 asks for expert -3, accepted: 0 to 3, -1 (dropped) or -2 (poisoned)";
+
+// Wrong arguments of run: refused before anything is written. All but ids, which a plan on a device does not look at
+// before, are refused for what the host knows: the arrays may lie anywhere.
 TEST(refusal, run_arguments) {
   const Case c = make_case(parse_test_problem("t=3 h=32 i=32 e=4 k=2"));
   for_each_backend(c.test.problem, [&](std::string_view backend) {
@@ -98,13 +107,17 @@ TEST(refusal, run_arguments) {
       spoil(args);
       expect_error(Code::kInvalidArgument, sentence, [&] { layer.plan().run(args); });
     };
-    std::vector<std::int32_t> ids = c.ids;
-    ids[5] = 4;
-    expect_refused("topk_ids: token 2 asks for expert 4, accepted: 0 to 3, -1 (dropped) or -2 (poisoned)",
-                   [&](RunArgs& args) { args.topk_ids = ids; });
-    ids[5] = -3;
-    expect_refused("topk_ids: token 2 asks for expert -3, accepted: 0 to 3, -1 (dropped) or -2 (poisoned)",
-                   [&](RunArgs& args) { args.topk_ids = ids; });
+    if (layer.on_device()) {
+      expect_refused("x: begins 2 bytes past a multiple of 16, accepted on a device: at one", [](RunArgs& args) {
+        args.x = {args.x.data() + 1, args.x.size()};
+      });
+    } else {
+      std::vector<std::int32_t> ids = c.ids;
+      ids[5] = 4;
+      expect_refused(kIdTooLarge, [&](RunArgs& args) { args.topk_ids = ids; });
+      ids[5] = -3;
+      expect_refused(kIdTooSmall, [&](RunArgs& args) { args.topk_ids = ids; });
+    }
     expect_refused("tokens: asked 4, accepted: 0 to the plan's 3", [](RunArgs& args) { args.tokens = 4; });
     expect_refused("tokens: asked -1, accepted: 0 to the plan's 3", [](RunArgs& args) { args.tokens = -1; });
     expect_refused("x: expected [3, 32], found 95 elements", [](RunArgs& args) { args.x = args.x.first(95); });
@@ -118,6 +131,32 @@ TEST(refusal, run_arguments) {
     EXPECT_EQ(output, std::vector<std::uint16_t>(3 * 32, 0x1234));
     EXPECT_EQ(output_f32, std::vector<float>(3 * 32, 7.0f));
   });
+}
+
+// A call from host arrays refuses bad ids wherever it computes; a plan on a device makes their tokens NaN, and no
+// other.
+TEST(refusal, expert_ids_out_of_range) {
+  const Case good = make_case(parse_test_problem("t=3 h=32 i=32 e=4 k=2"));
+  for (const auto& [id, sentence] : {std::pair{4, kIdTooLarge}, std::pair{-3, kIdTooSmall}}) {
+    Case bad = good;
+    bad.ids[5] = id;
+    for_each_backend(good.test.problem, [&](std::string_view backend) {
+      const Layer layer(good, backend, 3);
+      HostCall call(layer.plan());
+      std::vector<std::uint16_t> output(3 * 32, 0x1234);
+      RunArgs args = PlacedInputs(bad, MemoryKind::kHost).args();
+      args.output = output;
+      expect_error(Code::kInvalidArgument, sentence, [&] { call.run(args); });
+      EXPECT_EQ(output, std::vector<std::uint16_t>(3 * 32, 0x1234));
+      if (!layer.on_device()) return;
+      const std::vector<std::uint16_t> want = layer.run(good).bf16, got = layer.run(bad).bf16;
+      for (std::size_t i = 0; i < got.size(); ++i)
+        if (i < 2 * 32)
+          EXPECT_EQ(got[i], want[i]) << "token " << i / 32 << ", col " << i % 32;
+        else
+          EXPECT_TRUE(std::isnan(from_bf16(got[i]))) << "token 2, col " << i % 32;
+    });
+  }
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // Runs a case on a backend inside hostile memory: the workspace and the output begin at odd places, are filled with
-// poison, and lie between canaries.
+// poison, and lie between canaries. Where the backend computes on a device, that is the device's memory.
 #pragma once
 
 #include <cstdint>
@@ -8,15 +8,10 @@
 #include <vector>
 
 #include "megamoe/moe.h"
+#include "support/hostile_block.h"
 #include "support/test_case.h"
 
 namespace megamoe::test {
-
-enum class Poison : std::uint32_t {
-  k7F = 0x7F7F7F7Fu,   // NaN as E4M3, 3.4e38 as fp32, and large positive integers
-  kFF = 0xFFFFFFFFu,   // NaN as E4M3, BF16 and FP32, and -1
-  kNan = 0x7FC07FC0u,  // quiet NaN as BF16 and as FP32
-};
 
 struct Result {
   std::vector<std::uint16_t> bf16;  // [tokens, hidden]; the one asked for is filled
@@ -39,6 +34,7 @@ class Layer {
 
   Result run(const Case& c, const RunOptions& options = {}) const;  // fails the test if a canary died
   const Plan& plan() const { return *plan_; }
+  bool on_device() const { return plan_->memory() != MemoryKind::kHost; }
 
  private:
   std::unique_ptr<Plan> plan_;

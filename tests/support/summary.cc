@@ -20,7 +20,11 @@ struct Line {
 
 struct Figures : ::testing::Environment {
   std::map<std::string, Line> lines;
-  std::map<std::string, int> skips;
+  struct Skips {
+    std::string first;  // problem
+    int count = 0;
+  };
+  std::map<std::string, Skips> skips;  // by backend and reason
 
   void TearDown() override {
     for (const auto& [name, line] : lines)
@@ -29,7 +33,8 @@ struct Figures : ::testing::Environment {
           name.c_str(), line.comparisons, static_cast<long long>(line.outputs), line.worst_share,
           static_cast<long long>(line.codes),
           line.codes == 0 ? 0.0 : 100.0 * static_cast<double>(line.ambiguous) / static_cast<double>(line.codes));
-    for (const auto& [what, count] : skips) std::printf("[ skipped  ] %s, %d times\n", what.c_str(), count);
+    for (const auto& [why, skip] : skips)
+      std::printf("[ skipped  ] %s (%d times, first %s)\n", why.c_str(), skip.count, skip.first.c_str());
   }
 };
 
@@ -49,7 +54,8 @@ void note_comparison(std::string_view backend, const Problem& problem, bool bf16
 }
 
 void note_skip(std::string_view backend, const Problem& problem, std::string_view reason) {
-  ++figures.skips[std::string(backend) + " refuses " + problem.to_string() + ": " + std::string(reason)];
+  Figures::Skips& skips = figures.skips[std::string(backend) + ": " + std::string(reason)];
+  if (skips.count++ == 0) skips.first = problem.to_string();
 }
 
 }  // namespace megamoe::test

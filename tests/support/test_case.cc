@@ -140,4 +140,14 @@ Case first_tokens(const Case& whole, std::int64_t tokens) { return tokens_of(who
 
 Case one_token(const Case& whole, std::int64_t token) { return tokens_of(whole, token, 1); }
 
+Case rotated(Case whole, std::int64_t first) {
+  const auto turn = [first](auto& values, std::int64_t width) {
+    std::rotate(values.begin(), values.begin() + first * width, values.end());
+  };
+  turn(whole.x, whole.test.problem.hidden);
+  turn(whole.ids, whole.test.problem.top_k);
+  turn(whole.topk_weights, whole.test.problem.top_k);
+  return whole;
+}
+
 }  // namespace megamoe::test

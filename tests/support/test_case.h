@@ -31,6 +31,8 @@ std::vector<std::int32_t> make_ids(const TestProblem& test, Random& random);
 Case first_tokens(const Case& whole, std::int64_t tokens);
 // Only one token of it.
 Case one_token(const Case& whole, std::int64_t token);
+// The tokens from `first` on, then those before it.
+Case rotated(Case whole, std::int64_t first);
 
 std::uint16_t to_bf16(double value);  // nearest, ties to even
 double from_bf16(std::uint16_t bits);

@@ -2,7 +2,9 @@
 
 #include <cuda_runtime_api.h>
 
-namespace megamoe::cuda {
+#include <utility>
+
+namespace megamoe {
 namespace {
 
 bool failed(cudaError_t status, std::string& reason) {
@@ -17,23 +19,42 @@ bool failed(cudaError_t status, std::string& reason) {
   return true;
 }
 
+// False, with the reason, where the runtime does not tell.
+bool describe(int index, DeviceInfo& info, std::string& reason) {
+  cudaDeviceProp properties{};
+  if (failed(cudaGetDeviceProperties(&properties, index), reason)) return false;
+  info = {.name = properties.name,
+          .major = properties.major,
+          .minor = properties.minor,
+          .multiprocessors = properties.multiProcessorCount,
+          .memory_bytes = properties.totalGlobalMem};
+  return true;
+}
+
 }  // namespace
+
+CudaDevices cuda_devices() {
+  CudaDevices devices;
+  int count = 0;
+  if (failed(cudaGetDeviceCount(&count), devices.absent)) return devices;
+  for (int index = 0; index < count; ++index) {
+    DeviceInfo info;
+    if (!describe(index, info, devices.absent)) return {.list = {}, .absent = devices.absent};
+    devices.list.push_back(std::move(info));
+  }
+  return devices;
+}
+
+namespace cuda {
 
 Device current_device(std::string& reason) {
   Device device;
   int count = 0;
-  if (failed(cudaGetDeviceCount(&count), reason)) return device;
   int index = 0;
-  cudaDeviceProp properties{};
-  if (failed(cudaGetDevice(&index), reason)) return device;
-  if (failed(cudaGetDeviceProperties(&properties, index), reason)) return device;
-  device.index = index;
-  device.name = properties.name;
-  device.major = properties.major;
-  device.minor = properties.minor;
-  device.multiprocessors = properties.multiProcessorCount;
-  device.memory_bytes = properties.totalGlobalMem;
+  if (failed(cudaGetDeviceCount(&count), reason) || failed(cudaGetDevice(&index), reason)) return device;
+  if (describe(index, device, reason)) device.index = index;
   return device;
 }
 
-}  // namespace megamoe::cuda
+}  // namespace cuda
+}  // namespace megamoe

@@ -1,22 +1,17 @@
-// What CUDA devices this process sees.
+// The device that plans are made for.
 #pragma once
 
-#include <cstddef>
 #include <string>
+
+#include "megamoe/device.h"
 
 namespace megamoe::cuda {
 
-struct Device {
+struct Device : DeviceInfo {
   int index = -1;  // the current device
-  std::string name;
-  int major = 0;
-  int minor = 0;
-  int multiprocessors = 0;
-  std::size_t memory_bytes = 0;
 };
 
-// The current device, or in `reason` why there is none ("no CUDA driver", ...) and index -1. Never throws: machines
-// without a GPU are the common case.
+// The current device, or in `reason` why there is none ("no CUDA device was found", ...) and index -1. Never throws.
 Device current_device(std::string& reason);
 
 }  // namespace megamoe::cuda

@@ -1,4 +1,5 @@
 #include "backends/cuda/common/device.h"
+#include "backends/cuda/sm90/problems.h"
 #include "backends/cuda/sm90/sm90.h"
 #include "megamoe/error.h"
 
@@ -9,8 +10,9 @@ class Sm90Backend : public Backend {
  public:
   std::string_view name() const noexcept override { return "cuda/sm90"; }
 
-  std::string refusal(const Problem& problem) const override {
-    if (problem.activations == ActivationFormat::kInt8) return "int8 activations are not for Hopper: asked int8, accepted: bf16, nvfp4";
+  std::string refusal(const Problem& problem) const override { return sm90_refusal(problem); }
+
+  std::string absence() const override {
     std::string reason;
     const cuda::Device device = cuda::current_device(reason);
     if (device.index < 0) return reason;
