@@ -53,8 +53,8 @@ __device__ void add_parts(const float* y, std::int64_t parts, std::int64_t part_
 
 template <int kParts>
 __global__ void __launch_bounds__(kThreads) megamoe_combine(Combine call, std::int64_t blocks_of_token) {
-  let_next_start();
   wait_for_previous();
+  let_next_start();
   const std::int64_t token = blockIdx.x / blocks_of_token;
   const std::int64_t thread = (blockIdx.x % blocks_of_token) * blockDim.x + threadIdx.x;
   const bool active = thread * kColumns < call.hidden;

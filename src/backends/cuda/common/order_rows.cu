@@ -212,9 +212,9 @@ __device__ Tables tables_at(std::int32_t* memory, std::int64_t experts, std::int
 template <int kThreads, int kBlocks>
 __device__ void order_in_shared_memory(const OrderRows& call, std::int64_t warps) {
   extern __shared__ std::int32_t shared_tables[];
-  let_next_start();
   clear<kThreads>(shared_tables, warps * call.experts);
   wait_for_previous();
+  let_next_start();
   __syncthreads();
   order<kThreads, kBlocks>(call, warps, tables_at(shared_tables, call.experts, warps));
 }
@@ -229,8 +229,8 @@ __global__ void __cluster_dims__(kClusterBlocks) __launch_bounds__(kClusterThrea
 }
 
 __global__ void __launch_bounds__(kClusterThreads) megamoe_order_rows_scratch(OrderRows call) {
-  let_next_start();
   wait_for_previous();
+  let_next_start();
   auto* const tables = static_cast<std::int32_t*>(call.scratch);
   clear<kClusterThreads>(tables, kScratchWarps * call.experts);
   __syncthreads();

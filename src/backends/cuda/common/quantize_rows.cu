@@ -309,8 +309,8 @@ class Rows {
 template <class Block, BlockRecipe kRecipe>
 __global__ void __launch_bounds__(kMaxThreads) megamoe_quantize_rows(QuantizeRows call) {
   __shared__ std::uint32_t slots[2][kMaxThreads / kWarp];
-  let_next_start();
   wait_for_previous();
+  let_next_start();
   const Rows rows(call);
   const std::int64_t blocks = call.cols / kNvfp4Block;
   const std::int64_t block = threadIdx.x;
@@ -339,8 +339,8 @@ __global__ void __launch_bounds__(kMaxThreads) megamoe_quantize_rows(QuantizeRow
 template <class Block, BlockRecipe kRecipe>
 __global__ void __launch_bounds__(kMaxThreads) megamoe_quantize_wide_rows(QuantizeRows call) {
   __shared__ std::uint32_t slots[2][kMaxThreads / kWarp];
-  let_next_start();
   wait_for_previous();
+  let_next_start();
   const Rows rows(call);
   const std::int64_t blocks = call.cols / kNvfp4Block;
   int computed = 0;

@@ -242,8 +242,8 @@ class TokenRouter {
 template <bool kCached>
 __global__ void __launch_bounds__(kWarp* kWarps) megamoe_route(RouteCall call, std::int64_t words) {
   extern __shared__ std::uint32_t memory[];
-  let_next_start();
   wait_for_previous();
+  let_next_start();
   const std::int64_t warp = threadIdx.x / kWarp;
   const std::int64_t token = static_cast<std::int64_t>(blockIdx.x) * (blockDim.x / kWarp) + warp;
   if (token < call.tokens) TokenRouter<kCached>(call, token, memory + warp * words).route();

@@ -22,8 +22,8 @@ __device__ double warp_sum(double value) {
 __global__ void __launch_bounds__(kThreads)
     megamoe_shared_gate(const std::uint16_t* x, const float* gate, std::int64_t hidden, float* factor) {
   __shared__ double of_warps[kThreads / kWarp];
-  let_next_start();
   wait_for_previous();
+  let_next_start();
   const std::int64_t token = blockIdx.x;
   const std::uint16_t* const row = x + token * hidden;
   double sum = 0.0;

@@ -1,7 +1,8 @@
 #include "backends/cuda/common/device.h"
+#include "backends/cuda/sm90/plan.h"
+#include "backends/cuda/sm90/prepare.h"
 #include "backends/cuda/sm90/problems.h"
 #include "backends/cuda/sm90/sm90.h"
-#include "megamoe/error.h"
 
 namespace megamoe {
 namespace {
@@ -19,15 +20,20 @@ class Sm90Backend : public Backend {
     if (device.major != 9 || device.minor != 0)
       return "needs compute capability 9.0 (H100, H200), found " + device.name + " with " +
              std::to_string(device.major) + "." + std::to_string(device.minor);
-    return "under construction";
+    return {};
   }
 
-  std::shared_ptr<const PreparedWeights> prepare(const Problem&, const ExpertSource&, int) const override {
-    throw Error(Code::kInternal, "under construction");
+  std::shared_ptr<const PreparedWeights> prepare(const Problem& problem, const ExpertSource& source,
+                                                 int threads) const override {
+    return std::make_shared<sm90::Sm90Weights>(problem, source, threads);
   }
 
-  std::unique_ptr<PlanImpl> plan(std::shared_ptr<const PreparedWeights>, const PlanOptions&) const override {
-    throw Error(Code::kInternal, "under construction");
+  std::unique_ptr<PlanImpl> plan(std::shared_ptr<const PreparedWeights> weights,
+                                 const PlanOptions& options) const override {
+    std::string reason;
+    const int multiprocessors = cuda::current_device(reason).multiprocessors;
+    return std::make_unique<sm90::Sm90Plan>(std::static_pointer_cast<const sm90::Sm90Weights>(weights), options,
+                                            multiprocessors);
   }
 };
 

@@ -28,9 +28,9 @@ const Kernel& named(std::string_view name) {
 
 // Parts of K so that a short call's few items fill the device evenly; each part has the same number of stages, and none
 // is empty.
-std::int32_t parts_of(const Kernel& kernel, std::int64_t k, double active) {
-  if (!kernel.streams) return 1;
-  const std::int64_t wanted = active <= 12 ? 4 : active <= 40 ? 2 : 1;
+std::int32_t parts_of(const Kernel& kernel, std::int64_t k, const GemmSizes& sizes) {
+  if (!kernel.streams || sizes.rows > kMostCutRows) return 1;
+  const std::int64_t wanted = sizes.active <= 12 ? 4 : sizes.active <= 40 ? 2 : 1;
   const std::int64_t stages = (k + kernel.stage_k - 1) / kernel.stage_k;
   const std::int64_t each = (stages + wanted - 1) / wanted;
   return static_cast<std::int32_t>((stages + each - 1) / each);
@@ -52,8 +52,8 @@ Choice choose(const GemmSizes& sizes) {
   const Kernel& kernel = named(limit->kernel);
   return {.gate_up = &kernel,
           .down = &kernel,
-          .parts_gate_up = parts_of(kernel, sizes.hidden, sizes.active),
-          .parts_down = parts_of(kernel, sizes.inter, sizes.active)};
+          .parts_gate_up = parts_of(kernel, sizes.hidden, sizes),
+          .parts_down = parts_of(kernel, sizes.inter, sizes)};
 }
 
 }  // namespace megamoe::sm90

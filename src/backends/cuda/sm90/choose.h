@@ -26,6 +26,9 @@ struct GemmSizes {
 };
 Choice choose(const GemmSizes& sizes);
 
+// K is cut into parts up to so many rows only.
+inline constexpr std::int64_t kMostCutRows = 256;
+
 // Of `experts`, how many at least one of `tokens` tokens chooses, each k different ones at random.
 double expected_active(std::int64_t experts, std::int64_t top_k, std::int64_t tokens);
 

@@ -1,0 +1,370 @@
+#include "backends/cuda/sm90/plan.h"
+
+#include <algorithm>
+#include <string>
+
+#include "backends/cuda/common/stages.h"
+#include "backends/cuda/sm90/stream_config.h"
+#include "base/arena.h"
+#include "base/cuda_check.h"
+#include "megamoe/formats/nvfp4.h"
+
+namespace megamoe::sm90 {
+namespace {
+
+// Tokens of a batch whose kernels describe() names.
+constexpr std::int64_t kDescribed[] = {1, 16, 256, 1024, 4096, 8192};
+
+// Counters that a run begins at zero: claims of the four GEMMs, then arrivals.
+constexpr std::int64_t kClaims = 4;
+
+// NVFP4 activations as the GEMMs take them: E2M1 * E4M3 in bf16, which is exact, and a scale a row.
+struct QuantizedRows {
+  std::span<std::uint16_t> values;  // [rows, cols]; empty: the rows are bf16 already
+  std::span<float> scale;           // [rows]
+
+  QuantizedRows() = default;
+  QuantizedRows(Carver& carver, std::int64_t rows, std::int64_t cols)
+      : values(carver.take<std::uint16_t>(rows * cols)), scale(carver.take<float>(rows)) {}
+};
+
+// What the two GEMMs of one bank work on.
+struct Rows {
+  std::int64_t count = 0;  // at most
+  QuantizedRows x;
+  std::span<float> h_f32;            // [rows, inter], where h is quantised by rows
+  std::span<std::uint16_t> h_bf16;   // [rows, inter], where it is not
+  QuantizedRows h;
+  std::span<float> y;                // [parts, rows, hidden]
+  std::span<float> partials;
+  std::span<cuda::TokenTile> tiles;
+  std::span<std::int32_t> tile_count;
+  std::span<std::int32_t> arrivals;
+};
+
+std::int64_t items(const Kernel& kernel, const GemmWeights& weights, std::int64_t rows, std::int64_t experts) {
+  return cuda::most_tiles(rows, experts, kernel.max_rows) * weights.panels;
+}
+
+std::int64_t partial_floats(const Choice& choice, const GemmWeights& weights, std::int64_t rows, std::int64_t experts) {
+  if (choice.parts_gate_up == 1) return 0;
+  return items(*choice.gate_up, weights, rows, experts) * choice.parts_gate_up * choice.gate_up->max_rows / 8 *
+         kStreamThreads * 4;
+}
+
+std::int64_t arrival_count(const Choice& choice, const GemmWeights& weights, std::int64_t rows, std::int64_t experts) {
+  return choice.parts_gate_up == 1 ? 0 : items(*choice.gate_up, weights, rows, experts) * kStreamWarps;
+}
+
+}  // namespace
+
+struct Sm90Plan::Workspace {
+  cuda::RowOrder order;
+  std::span<std::int32_t> claims;
+  std::span<std::byte> order_scratch;
+  std::span<float> shared_factor;
+  Rows routed, shared;
+
+  Workspace(Carver& carver, const Sm90Plan& plan) {
+    const Problem& problem = plan.weights_->problem();
+    const std::int64_t tokens = plan.max_tokens_;
+    const std::int64_t rows = tokens * problem.top_k;
+    order.row_begin = carver.take<std::int32_t>(problem.experts + 1).data();
+    order.row_of = carver.take<std::int32_t>(rows).data();
+    order.choice_of = carver.take<std::int32_t>(rows).data();
+    order_scratch = carver.take<std::byte>(
+        static_cast<std::int64_t>(cuda::order_rows_scratch_bytes(tokens, problem.top_k, problem.experts)));
+    // Counters are zeroed as one array: nothing lies between them.
+    std::int64_t counters = kClaims;
+    const auto sizes = [&](bool is_shared) {
+      Largest most;
+      for (std::int64_t t = 1; t <= tokens; t = t < kEachOf ? t + 1 : std::min(2 * t, std::max(tokens, t + 1)))
+        most.grow(plan, is_shared, t);
+      counters += most.arrivals;
+      return most;
+    };
+    const Largest routed_most = sizes(false);
+    const Largest shared_most = problem.shared.inter == 0 ? Largest{} : sizes(true);
+    claims = carver.take<std::int32_t>(counters);
+    routed.arrivals = claims.subspan(kClaims, static_cast<std::size_t>(routed_most.arrivals));
+    shared.arrivals = claims.subspan(kClaims + static_cast<std::size_t>(routed_most.arrivals));
+
+    const bool per_expert_x = problem.activation_scale == ActivationScale::kStatic;
+    take(carver, routed, problem.activations, rows, per_expert_x ? rows : tokens, problem.hidden, problem.inter,
+         problem.experts, routed_most);
+    if (problem.shared.inter == 0) return;
+    take(carver, shared, shared_activations(problem), tokens, tokens, problem.hidden, problem.shared.inter, 1,
+         shared_most);
+    if (problem.shared.gated) shared_factor = carver.take<float>(tokens);
+  }
+
+ private:
+  // Up to so many tokens every count is looked at: only there is K cut into parts.
+  static constexpr std::int64_t kEachOf = kMostCutRows;
+
+  // Over all numbers of tokens up to the plan's.
+  struct Largest {
+    std::int64_t partials = 0, arrivals = 0, tiles = 0, y_rows = 0;
+
+    void grow(const Sm90Plan& plan, bool is_shared, std::int64_t tokens) {
+      const Problem& problem = plan.weights_->problem();
+      const ExpertBank& bank = is_shared ? plan.weights_->shared() : plan.weights_->routed();
+      const Choice choice = is_shared ? plan.shared_choice(tokens) : plan.routed_choice(tokens);
+      const std::int64_t rows = is_shared ? tokens : tokens * problem.top_k;
+      const GemmWeights weights = bank.gemm(GemmKind::kGateUp);
+      partials = std::max(partials, partial_floats(choice, weights, rows, bank.experts()));
+      arrivals = std::max(arrivals, arrival_count(choice, weights, rows, bank.experts()));
+      // The next larger count may have the tiles of this one's kernel, and twice its tokens at most.
+      tiles = std::max(tiles, cuda::most_tiles(2 * rows, bank.experts(), choice.gate_up->max_rows));
+      y_rows = std::max(y_rows, choice.parts_down * rows);
+    }
+  };
+
+  static void take(Carver& carver, Rows& out, ActivationFormat format, std::int64_t rows, std::int64_t x_rows,
+                   std::int64_t hidden, std::int64_t inter, std::int64_t experts, const Largest& most) {
+    out.count = rows;
+    if (format == ActivationFormat::kNvfp4) {
+      out.x = QuantizedRows(carver, x_rows, hidden);
+      out.h_f32 = carver.take<float>(rows * inter);
+      out.h = QuantizedRows(carver, rows, inter);
+    } else {
+      out.h_bf16 = carver.take<std::uint16_t>(rows * inter);
+    }
+    out.y = carver.take<float>(std::max(most.y_rows, rows) * hidden);
+    out.partials = carver.take<float>(most.partials);
+    out.tiles = carver.take<cuda::TokenTile>(std::max(most.tiles, std::min(rows, experts)));
+    out.tile_count = carver.take<std::int32_t>(1);
+  }
+};
+
+Sm90Plan::Sm90Plan(std::shared_ptr<const Sm90Weights> weights, const PlanOptions& options, int multiprocessors)
+    : weights_(std::move(weights)), max_tokens_(options.max_tokens), multiprocessors_(multiprocessors) {
+  allow_shared_memory();
+  Carver count{std::span<std::byte>()};
+  Workspace(count, *this);
+  workspace_bytes_ = count.bytes();
+}
+
+Choice Sm90Plan::routed_choice(std::int64_t tokens) const {
+  const Problem& problem = weights_->problem();
+  return choose({.weights = problem.weights,
+                 .hidden = problem.hidden,
+                 .inter = problem.inter,
+                 .rows = tokens * problem.top_k,
+                 .active = expected_active(problem.experts, problem.top_k, tokens)});
+}
+
+Choice Sm90Plan::shared_choice(std::int64_t tokens) const {
+  const Problem& problem = weights_->problem();
+  return choose({.weights = problem.shared.weights,
+                 .hidden = problem.hidden,
+                 .inter = problem.shared.inter,
+                 .rows = tokens,
+                 .active = 1});
+}
+
+std::string Sm90Plan::describe() const {
+  std::string text = "cuda/sm90: " + std::to_string(multiprocessors_) + " SMs; tokens: kernel (parts of K)";
+  for (const std::int64_t tokens : kDescribed) {
+    if (tokens > max_tokens_) break;
+    const Choice choice = routed_choice(tokens);
+    text += "; " + std::to_string(tokens) + ": " + std::string(choice.gate_up->name) + " (" +
+            std::to_string(choice.parts_gate_up) + ", " + std::to_string(choice.parts_down) + ")";
+  }
+  return text;
+}
+
+void Sm90Plan::run(const RunArgs& args) const {
+  const Problem& problem = weights_->problem();
+  const std::int64_t tokens = args.tokens;
+  if (tokens == 0) return;
+  auto* const stream = static_cast<cudaStream_t>(args.stream);
+  const bool has_shared = problem.shared.inter != 0;
+  const bool weighs_rows = problem.topk_weight == TopkWeightPlace::kBeforeGemm2;
+  const bool is_static = problem.activation_scale == ActivationScale::kStatic;
+  Carver carver(args.workspace);
+  const Workspace space(carver, *this);
+  const auto done = [&](std::string_view stage) {
+    if (args.stage_timer != nullptr) args.stage_timer->stage(stage, args.stream);
+  };
+
+  const Choice routed_kernels = routed_choice(tokens);
+  const Choice shared_kernels = has_shared ? shared_choice(tokens) : Choice{};
+  const auto tiles_of = [](const Rows& rows, const Choice& choice) {
+    return cuda::TileList{.tiles = rows.tiles.data(),
+                          .count = rows.tile_count.data(),
+                          .max_rows = choice.gate_up->max_rows,
+                          .step = choice.gate_up->row_step};
+  };
+
+  // Order rows by expert.
+  cuda::OrderRows ordering{.topk_ids = args.topk_ids.data(),
+                           .tokens = tokens,
+                           .top_k = problem.top_k,
+                           .experts = problem.experts,
+                           .order = space.order,
+                           .tiles = tiles_of(space.routed, routed_kernels),
+                           .counters = space.claims.data(),
+                           .counter_count = kClaims,
+                           .scratch = space.order_scratch.data()};
+  if (has_shared) ordering.shared_tiles = tiles_of(space.shared, shared_kernels);
+  if (routed_kernels.parts_gate_up > 1 || (has_shared && shared_kernels.parts_gate_up > 1))
+    ordering.counter_count = static_cast<std::int64_t>(space.claims.size());
+  cuda::order_rows(ordering, stream);
+  done("order");
+
+  // Quantise tokens; with a scale an expert, each row apart.
+  const auto quantize_x = [&](const ExpertBank& bank, const Rows& rows, bool routed) {
+    if (rows.x.values.empty()) return;
+    cuda::QuantizeRows call{.from_bf16 = args.x.data(),
+                            .cols = problem.hidden,
+                            .max_rows = tokens,
+                            .values = rows.x.values.data(),
+                            .global_scale = rows.x.scale.data()};
+    if (is_static) call.static_scale = bank.input_scale(GemmKind::kGateUp);
+    if (is_static && routed) {
+      call.max_rows = tokens * problem.top_k;
+      call.row_count = space.order.row_begin + problem.experts;
+      call.choice_of = space.order.choice_of;
+      call.top_k = problem.top_k;
+      call.row_begin = space.order.row_begin;
+      call.experts = problem.experts;
+    }
+    cuda::quantize_rows(call, stream);
+    done("quantize x");
+  };
+  const auto quantize_h = [&](const ExpertBank& bank, const Rows& rows, bool routed, std::uint8_t* codes,
+                              std::uint8_t* sf) {
+    cuda::QuantizeRows call{.from_f32 = rows.h_f32.data(),
+                            .cols = bank.inter(),
+                            .max_rows = routed ? tokens * problem.top_k : tokens,
+                            .codes = codes,
+                            .sf = sf,
+                            .values = rows.h.values.data(),
+                            .global_scale = rows.h.scale.data()};
+    if (is_static) call.static_scale = bank.input_scale(GemmKind::kDown);
+    if (routed) call.row_count = space.order.row_begin + problem.experts;
+    if (is_static && routed) {
+      call.row_begin = space.order.row_begin;
+      call.experts = problem.experts;
+    }
+    cuda::quantize_rows(call, stream);
+  };
+
+  // Both GEMMs of a bank.
+  const auto run_bank = [&](const ExpertBank& bank, const Rows& rows, const Choice& choice, bool routed,
+                            std::int32_t* claims, std::string_view prefix) {
+    const bool x_is_quantized = !rows.x.values.empty();
+    Gemm gemm{.weights = bank.gemm(GemmKind::kGateUp),
+              .x = x_is_quantized ? rows.x.values.data() : args.x.data(),
+              .x_scale = x_is_quantized ? rows.x.scale.data() : nullptr,
+              .gather_top_k = routed && !(x_is_quantized && is_static) ? static_cast<std::int32_t>(problem.top_k) : 0,
+              .choice_of = routed ? space.order.choice_of : nullptr,
+              .tiles = tiles_of(rows, choice),
+              .tiles_are_ready = x_is_quantized || !routed,
+              .claims = claims,
+              .arrivals = rows.arrivals.data(),
+              .partials = rows.partials.data(),
+              .parts = choice.parts_gate_up,
+              .activation = problem.activation,
+              .row_weight = routed && weighs_rows ? args.topk_weights.data() : nullptr,
+              .h_bf16 = rows.h_bf16.data(),
+              .h_f32 = rows.h_f32.data()};
+    launch(*choice.gate_up, GemmKind::kGateUp, gemm, multiprocessors_, stream);
+    done(std::string(prefix) + "gemm 1");
+
+    const bool h_is_quantized = !rows.h.values.empty();
+    if (h_is_quantized) {
+      quantize_h(bank, rows, routed, nullptr, nullptr);
+      done(std::string(prefix) + "quantize h");
+    }
+    gemm.weights = bank.gemm(GemmKind::kDown);
+    gemm.x = h_is_quantized ? rows.h.values.data() : rows.h_bf16.data();
+    gemm.x_scale = h_is_quantized ? rows.h.scale.data() : nullptr;
+    gemm.gather_top_k = 0;
+    gemm.tiles_are_ready = true;
+    gemm.claims = claims + 1;
+    gemm.parts = choice.parts_down;
+    gemm.y = rows.y.data();
+    gemm.part_rows = routed ? tokens * problem.top_k : tokens;
+    launch(*choice.down, GemmKind::kDown, gemm, multiprocessors_, stream);
+    done(std::string(prefix) + "gemm 2");
+  };
+  quantize_x(weights_->routed(), space.routed, true);
+  run_bank(weights_->routed(), space.routed, routed_kernels, true, space.claims.data(), "");
+  if (has_shared) {
+    quantize_x(weights_->shared(), space.shared, false);
+    run_bank(weights_->shared(), space.shared, shared_kernels, false, space.claims.data() + 2, "shared ");
+    if (problem.shared.gated)
+      cuda::shared_gate(args.x.data(), weights_->shared_gate(), tokens, problem.hidden, space.shared_factor.data(),
+                        stream);
+  }
+
+  cuda::combine({.tokens = tokens,
+                 .top_k = problem.top_k,
+                 .hidden = problem.hidden,
+                 .experts = problem.experts,
+                 .topk_ids = args.topk_ids.data(),
+                 .topk_weights = weighs_rows ? nullptr : args.topk_weights.data(),
+                 .row_of = space.order.row_of,
+                 .y = space.routed.y.data(),
+                 .parts = routed_kernels.parts_down,
+                 .part_rows = tokens * problem.top_k,
+                 .shared_y = has_shared ? space.shared.y.data() : nullptr,
+                 .shared_parts = has_shared ? shared_kernels.parts_down : 1,
+                 .shared_factor = problem.shared.gated ? space.shared_factor.data() : nullptr,
+                 .output = args.output.empty() ? nullptr : args.output.data(),
+                 .output_f32 = args.output_f32.empty() ? nullptr : args.output_f32.data()},
+                stream);
+  done("combine");
+
+  if (args.intermediate == nullptr) return;
+  hand_out(args, space);
+}
+
+// Codes and scales are not kept by run: they are made once more, from the same rows.
+void Sm90Plan::hand_out(const RunArgs& args, const Workspace& space) const {
+  const Problem& problem = weights_->problem();
+  Intermediate& out = *args.intermediate;
+  cuda_check(cudaStreamSynchronize(static_cast<cudaStream_t>(args.stream)), "intermediate");
+  const auto fetch = [](auto& to, const void* from, std::int64_t count) {
+    to.resize(static_cast<std::size_t>(count));
+    cuda_check(cudaMemcpy(to.data(), from, to.size() * sizeof(to[0]), cudaMemcpyDeviceToHost), "intermediate");
+  };
+  std::vector<std::int32_t> numbers;
+  fetch(numbers, space.order.row_begin, problem.experts + 1);
+  out.row_begin.assign(numbers.begin(), numbers.end());
+  fetch(numbers, space.order.row_of, args.tokens * problem.top_k);
+  out.row_of.assign(numbers.begin(), numbers.end());
+
+  const auto fetch_rows = [&](const Rows& rows, const ExpertBank& bank, ActivationFormat format, std::int64_t count,
+                              bool routed, Intermediate::Rows& to) {
+    to = {.format = format, .rows = count, .inter = bank.inter()};
+    if (format == ActivationFormat::kBf16) return fetch(to.bf16, rows.h_bf16.data(), count * bank.inter());
+    Buffer codes(MemoryKind::kCuda, static_cast<std::size_t>(std::max<std::int64_t>(count, 1) * bank.inter() / 2));
+    Buffer sf(MemoryKind::kCuda, static_cast<std::size_t>(std::max<std::int64_t>(count, 1) * bank.inter() / kNvfp4Block));
+    cuda::QuantizeRows call{.from_f32 = rows.h_f32.data(),
+                            .cols = bank.inter(),
+                            .max_rows = count,
+                            .codes = codes.as<std::uint8_t>().data(),
+                            .sf = sf.as<std::uint8_t>().data()};
+    if (problem.activation_scale == ActivationScale::kStatic) {
+      call.static_scale = bank.input_scale(GemmKind::kDown);
+      if (routed) {
+        call.row_begin = space.order.row_begin;
+        call.experts = problem.experts;
+      }
+    }
+    cuda::quantize_rows(call, static_cast<cudaStream_t>(args.stream));
+    cuda_check(cudaStreamSynchronize(static_cast<cudaStream_t>(args.stream)), "intermediate");
+    fetch(to.codes, codes.data(), count * bank.inter() / 2);
+    fetch(to.sf, sf.data(), count * bank.inter() / kNvfp4Block);
+    fetch(to.global_scale, rows.h.scale.data(), count);
+  };
+  fetch_rows(space.routed, weights_->routed(), problem.activations, out.row_begin.back(), true, out.routed);
+  out.shared = {};
+  if (problem.shared.inter != 0)
+    fetch_rows(space.shared, weights_->shared(), shared_activations(problem), args.tokens, false, out.shared);
+}
+
+}  // namespace megamoe::sm90
