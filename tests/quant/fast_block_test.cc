@@ -77,7 +77,7 @@ TEST(nvfp4_fast_block, blocks_get_the_bytes_of_rne) {
     const int spread = static_cast<int>(random() % 40) + 1;
     const int exponent = static_cast<int>(random() % 230);
     for (float& value : x) {
-      std::uint32_t bits = random();
+      auto bits = static_cast<std::uint32_t>(random());
       const auto binade =
           static_cast<std::uint32_t>(exponent + static_cast<int>(random() % static_cast<unsigned>(spread)));
       bits = (bits & 0x807FFFFFu) | std::min(binade, 254u) << 23;

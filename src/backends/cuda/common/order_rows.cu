@@ -22,7 +22,8 @@ constexpr int kClusterBlocks = 8;                   // the largest size that eve
 constexpr std::int64_t kOneBlockChoices = 2048;     // more than these are worth a cluster
 constexpr std::int64_t kCountBytesMax = 160 << 10;  // of shared memory
 constexpr int kScratchWarps = 8;
-constexpr int kOwnTiles = 4;  // tiles of an expert that one thread writes by itself
+constexpr int kWarpsAtOnce = 8;  // whose counts a thread has in registers
+constexpr int kOwnTiles = 4;     // tiles of an expert that one thread writes by itself
 
 // Three tables of int32: counts [warps, experts], block_counts [experts], first_rows [experts].
 constexpr std::int64_t table_bytes(std::int64_t experts, std::int64_t warps) {
@@ -146,11 +147,16 @@ __device__ void order(const OrderRows& call, std::int64_t warps, const Tables& t
 
   for (std::int64_t expert = thread; expert < experts; expert += kThreads) {
     std::int32_t sum = 0;
-    for (std::int64_t w = 0; w < warps; ++w) {
-      std::int32_t& count = tables.counts[w * experts + expert];
-      const std::int32_t of_warp = count;
-      count = sum;
-      sum += of_warp;
+    for (std::int64_t first = 0; first < warps; first += kWarpsAtOnce) {
+      std::int32_t of_warp[kWarpsAtOnce];
+#pragma unroll
+      for (int i = 0; i < kWarpsAtOnce; ++i)
+        of_warp[i] = first + i < warps ? tables.counts[(first + i) * experts + expert] : 0;
+#pragma unroll
+      for (int i = 0; i < kWarpsAtOnce; ++i) {
+        if (first + i < warps) tables.counts[(first + i) * experts + expert] = sum;
+        sum += of_warp[i];
+      }
     }
     tables.block_counts[expert] = sum;
   }
