@@ -35,7 +35,7 @@ ChosenLayer choose_layer(const LayerChoice& choice);
 void add_activations_option(Verb& verb, std::string& text);
 ActivationFormat parse_activations(const std::string& text);
 
-// For --backend of every verb: accepts "auto" and the names of backend_names().
+// For --backend of every verb: accepts "auto", the names of backend_names(), and their families ("cuda").
 void add_backend_option(Verb& verb, std::string& text);
 
 // For --threads of every verb.
