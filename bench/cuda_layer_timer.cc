@@ -12,6 +12,7 @@ namespace megamoe::bench {
 namespace {
 
 constexpr double kSampleSeconds = 0.5e-3;  // the resolution of events, about 0.5 us, is 1/1000 of it
+constexpr double kLongReplaySeconds = 5e-3;
 constexpr int kFewestSamples = 10;
 constexpr int kMostSamples = 2000;
 constexpr int kProfiledRuns = 16;
@@ -166,9 +167,10 @@ std::vector<double> time_calls(const Graphs& graphs, const CudaStream& stream, c
   const double round = time_of_round(graphs, stream);
   const auto replays_of_round = graphs.graphs.size();
   const double replay = round / static_cast<double>(replays_of_round);
-  // Whole rounds, so that every sample holds the same work; a replay that is long enough is a sample by itself.
+  // Whole rounds, so that every sample holds the same work; batches whose replay takes long differ too little to
+  // matter.
   const auto rounds_of_sample = static_cast<std::size_t>(std::ceil(kSampleSeconds / round));
-  const std::size_t replays = replay >= kSampleSeconds ? 1 : rounds_of_sample * replays_of_round;
+  const std::size_t replays = replay >= kLongReplaySeconds ? 1 : rounds_of_sample * replays_of_round;
   const double sample = replay * static_cast<double>(replays);
   const auto samples =
       static_cast<std::size_t>(std::clamp(static_cast<int>(options.seconds / sample), kFewestSamples, kMostSamples));

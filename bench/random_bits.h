@@ -13,12 +13,15 @@ class RandomBits {
   MEGAMOE_HD explicit RandomBits(std::uint64_t seed) : state_(seed) {}
 
   MEGAMOE_HD std::uint64_t next() {
-    state_ += 0x9E3779B97F4A7C15u;
+    state_ += kStep;
     std::uint64_t z = state_;
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
     return z ^ (z >> 31);
   }
+
+  // As if next() had been called that often.
+  MEGAMOE_HD void skip(std::uint64_t words) { state_ += words * kStep; }
 
   // Uniform in [0, 1), in steps of 2^-24: exact in float.
   MEGAMOE_HD float uniform() { return static_cast<float>(next() >> 40) * 0x1p-24f; }
@@ -35,6 +38,8 @@ class RandomBits {
   }
 
  private:
+  static constexpr std::uint64_t kStep = 0x9E3779B97F4A7C15u;
+
   std::uint64_t state_;
 };
 

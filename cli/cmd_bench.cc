@@ -46,10 +46,12 @@ std::vector<bench::Route> parse_routings(const std::string& text) {
 }
 
 // Whether the backend that prepare will choose computes on a device; false where none can.
-bool runs_on_device(const Problem& problem, const std::string& backend) {
-  for (const Candidate& candidate : candidates(problem))
-    if (candidate.refusal.empty() && means_backend(backend, candidate.backend))
-      return candidate.backend.starts_with("cuda/");
+bool runs_on_device(const Problem& problem, std::string_view asked) {
+  for (const Candidate& candidate : candidates(problem)) {
+    const std::string_view family = candidate.backend.substr(0, candidate.backend.find('/'));
+    if (candidate.refusal.empty() && (asked == "auto" || asked == candidate.backend || asked == family))
+      return family == "cuda";
+  }
   return false;
 }
 

@@ -1,7 +1,5 @@
 #include "layer_choice.h"
 
-#include <algorithm>
-
 #include "bench/model_shapes.h"
 #include "bench/synthetic.h"
 #include "megamoe/checkpoint.h"
@@ -22,9 +20,6 @@ ChosenLayer synthetic(Problem problem) {
   auto source = std::make_shared<bench::SyntheticSource>(problem, kSeed);
   return {std::move(problem), std::move(source)};
 }
-
-// "cuda" of "cuda/sm90": it stands for any of that kind.
-std::string_view kind_of(std::string_view backend) { return backend.substr(0, backend.find('/')); }
 
 }  // namespace
 
@@ -83,10 +78,6 @@ void add_backend_option(Verb& verb, std::string& text) {
     if (family != backend) names.emplace_back(backend);
   }
   verb.choice("--backend", text, names, "Who computes; auto: the first that can; cuda: the first of that family");
-}
-
-bool means_backend(std::string_view text, std::string_view backend) {
-  return text == "auto" || text == backend || text == kind_of(backend);
 }
 
 void add_threads_option(Verb& verb, int& threads) { verb.integer("--threads", threads, 0, "0 = all of this machine"); }

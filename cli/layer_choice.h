@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <string_view>
 
 #include "megamoe/moe.h"
 #include "verb.h"
@@ -36,10 +35,8 @@ ChosenLayer choose_layer(const LayerChoice& choice);
 void add_activations_option(Verb& verb, std::string& text);
 ActivationFormat parse_activations(const std::string& text);
 
-// For --backend of every verb: accepts "auto", the names of backend_names(), and what they have before a '/'.
+// For --backend of every verb: accepts "auto", the names of backend_names(), and their families ("cuda").
 void add_backend_option(Verb& verb, std::string& text);
-// Whether that option's text means the backend.
-bool means_backend(std::string_view text, std::string_view backend);
 
 // For --threads of every verb.
 void add_threads_option(Verb& verb, int& threads);

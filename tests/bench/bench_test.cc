@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <set>
 
 #include "bench/layer_timer.h"
 #include "bench/model_shapes.h"
 #include "bench/oracle_check.h"
+#include "bench/random_bits.h"
 #include "bench/synthetic.h"
 #include "megamoe/error.h"
 
@@ -45,6 +47,23 @@ TEST(synthetic, an_expert_depends_on_seed_and_index_alone) {
   EXPECT_NE(a.bytes, other.bytes);
   SyntheticSource(problem, 2).expert(1, other);
   EXPECT_NE(a.bytes, other.bytes);
+}
+
+// Large matrices are made in pieces: the words are those of one pass.
+TEST(synthetic, a_matrix_is_one_sequence_of_words) {
+  RandomBits skipped(9);
+  RandomBits called(9);
+  skipped.skip(1000);
+  for (int i = 0; i < 1000; ++i) called.next();
+  EXPECT_EQ(skipped.next(), called.next());
+
+  const Problem problem = parse_problem("h=2048 i=1040 e=1 k=1");  // more than one piece, and a part of one
+  ExpertScratch scratch;
+  const ExpertView expert = SyntheticSource(problem, 1).expert(0, scratch);
+  const std::size_t codes = 2048 * 1040 / 2;
+  std::vector<std::uint64_t> words(codes / 8);
+  std::memcpy(words.data(), expert.gate.data, codes);
+  EXPECT_EQ(std::set<std::uint64_t>(words.begin(), words.end()).size(), words.size()) << "a piece came twice";
 }
 
 TEST(synthetic, tokens_choose_distinct_experts_with_weights_that_sum_to_one) {

@@ -206,6 +206,18 @@ class Bench(CommandLine):
         self.assertAlmostEqual(one["read_share"], one["weight_gb_per_s"] / one["read_gb_per_s"], places=6)
         self.assertAlmostEqual(one["gflop_per_s"], 2 * 3 * 2048 * 768 * 8 / one["median_us"] / 1e3, places=6)
 
+    def test_a_result_for_each_routing(self):
+        bench = self.json("bench", "--problem", "h=64 i=64 e=32 k=2", "--tokens", 24, "--routing", "uniform,zipf:3",
+                          "--seconds", 0.05, "--quiet")
+        uniform, zipf = bench["results"]
+        self.assertEqual((uniform["routing"], zipf["routing"]), ("uniform", "zipf:3"))
+        self.assertLess(2 * zipf["active_experts"], uniform["active_experts"])
+        self.assertEqual(uniform["verified_tokens"], 2)
+        self.assertLessEqual(uniform["p10_us"], uniform["median_us"])
+        self.assertLessEqual(uniform["median_us"], uniform["p90_us"])
+        self.assertNotIn("floors", bench)
+        self.refused(2, "zipf:S", "bench", "--problem", "h=64 i=64 e=32 k=2", "--routing", "uniform,popular")
+
     def test_too_few_experts(self):
         self.refused(2, "at least the 8", "bench", "--shape", "qwen3-30b-a3b", "--experts", 4)
 
