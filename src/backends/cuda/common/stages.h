@@ -1,5 +1,6 @@
 // The memory-bound stages, one launch each, for every CUDA device. All pointers are device memory, every launch goes to
-// `stream`, allocates nothing and depends on no value that lies on the device.
+// `stream`, allocates nothing and depends on no value that lies on the device. Arrays of rows begin at multiples of 16
+// bytes.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -21,11 +22,11 @@ struct OrderRows {
   std::int64_t top_k = 0;
   std::int64_t experts = 0;
   RowOrder order;
-  TileList tiles;                   // of the routed rows
-  TileList shared_tiles;            // of one row a token, expert 0; tiles == nullptr: none wanted
+  TileList tiles;                    // of the routed rows
+  TileList shared_tiles;             // of one row a token, expert 0; tiles == nullptr: none wanted
   std::int32_t* counters = nullptr;  // set to 0
   std::int64_t counter_count = 0;
-  void* scratch = nullptr;  // order_rows_scratch_bytes(...)
+  void* scratch = nullptr;  // order_rows_scratch_bytes(...); where those are 0 it is not touched
 };
 
 // For at most `tokens` tokens.
@@ -40,15 +41,15 @@ enum class BlockRecipe : std::uint8_t { kRne, kBridge };
 // The output has one row a row of `from`, or, where choice_of is given, one row a routed row: output row r is made of
 // `from` row choice_of[r] / top_k.
 struct QuantizeRows {
-  // One of the two; [*, cols], contiguous. `columns` of from_* that make a row are consecutive, except where
-  // deinterleave is not 0: then a row has 2 * cols columns, gate and up alternating in groups of `deinterleave`, and the
-  // gate groups are what is quantised (the seed of this project kept its SwiGLU result there).
+  // One of the two; rows contiguous, of cols columns. Where deinterleave is not 0 (a multiple of 8 that divides cols),
+  // a row has 2 * cols columns, groups of `deinterleave` gate columns and as many up columns alternating, gate first,
+  // and the gate groups are what is quantised: a fused GEMM that pairs them in its epilogue leaves its result there.
   const std::uint16_t* from_bf16 = nullptr;
   const float* from_f32 = nullptr;
   std::int64_t deinterleave = 0;
 
-  std::int64_t cols = 0;      // a multiple of 16
-  std::int64_t max_rows = 0;  // the grid covers these
+  std::int64_t cols = 0;                    // a multiple of 16
+  std::int64_t max_rows = 0;                // the grid covers these
   const std::int32_t* row_count = nullptr;  // how many of them there are; nullptr: max_rows
   const std::int32_t* choice_of = nullptr;
   std::int64_t top_k = 1;
@@ -61,10 +62,10 @@ struct QuantizeRows {
   std::int64_t experts = 0;
 
   // Whatever is not nullptr is written.
-  std::uint8_t* codes = nullptr;         // [rows, cols / 2]
-  std::uint8_t* sf = nullptr;            // [rows, cols / 16]
-  std::uint16_t* values = nullptr;       // [rows, cols] bf16 bits of e2m1 * e4m3: exact, without the global scale
-  float* global_scale = nullptr;         // [rows]
+  std::uint8_t* codes = nullptr;    // [rows, cols / 2]
+  std::uint8_t* sf = nullptr;       // [rows, cols / 16]
+  std::uint16_t* values = nullptr;  // [rows, cols] bf16 bits of e2m1 * e4m3: exact, without the global scale
+  float* global_scale = nullptr;    // [rows]
 };
 void quantize_rows(const QuantizeRows& call, cudaStream_t stream);
 
@@ -83,10 +84,10 @@ struct Combine {
   const float* y = nullptr;                // [parts, part_rows, hidden]
   std::int64_t parts = 1;
   std::int64_t part_rows = 0;
-  const float* shared_y = nullptr;        // [shared_parts, tokens, hidden] or nullptr
+  const float* shared_y = nullptr;  // [shared_parts, tokens, hidden] or nullptr
   std::int64_t shared_parts = 1;
-  const float* shared_factor = nullptr;   // [tokens], or nullptr for 1
-  std::uint16_t* output = nullptr;        // one of the two
+  const float* shared_factor = nullptr;  // [tokens], or nullptr for 1
+  std::uint16_t* output = nullptr;       // one of the two
   float* output_f32 = nullptr;
 };
 void combine(const Combine& call, cudaStream_t stream);
