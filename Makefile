@@ -19,7 +19,7 @@ check = rm -f build/$(1)/ctest.xml; rc=0; \
   ctest --preset $(1) -j $(JOBS) --progress --no-tests=error --output-junit ctest.xml $(2) || rc=$$?; \
   python3 scripts/ctest_summary.py build/$(1)/ctest.xml || rc=$$?; exit $$rc
 
-.PHONY: help setup build test demo asan tsan fuzz mutants bench format clean
+.PHONY: help setup build test cuda demo asan tsan fuzz mutants bench format clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,11 @@ build: ## configure and build; the command line is build/cpu/bin/megamoe
 
 test: setup build ## install, build, run every test, end with one line
 	@$(call check,cpu)
+
+cuda: ## the same with the cuda backends, after putting nvcc 13 into .venv where there is none
+	@$(SETUP) build cuda
+	@$(call build,cuda)
+	@$(call check,cuda)
 
 demo: setup build ## quantise and run a small trained model; prints errors, sizes, times, and the path of a picture
 	@scripts/demo.sh

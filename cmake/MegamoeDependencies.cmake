@@ -42,8 +42,13 @@ set(MEGAMOE_HAVE_CUDA OFF)
 if(MEGAMOE_WITH_CUDA STREQUAL "OFF")
   set(MEGAMOE_CUDA_ABSENT "this build has no cuda backends: MEGAMOE_WITH_CUDA was OFF")
 else()
-  # CUDA's own default target would be built for every kernel; each file says what it is built for (MegamoeCuda.cmake).
+  # CUDA's own default target would be built for every kernel; megamoe_cuda_options says what they are built for.
   set(CMAKE_CUDA_ARCHITECTURES OFF)
+  # Where the system has no nvcc, scripts/setup.sh cuda puts one here.
+  file(GLOB wheel_nvcc "${PROJECT_SOURCE_DIR}/.venv/lib/python3*/site-packages/nvidia/cu13/bin/nvcc")
+  if(wheel_nvcc AND NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
+    set(CMAKE_CUDA_COMPILER "${wheel_nvcc}" CACHE FILEPATH "CUDA compiler" FORCE)
+  endif()
   include(CheckLanguage)
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)

@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 
 readonly list=scripts/packages-debian.txt
 readonly cmake_minimum=3.25
+readonly nvcc_minimum=13.0
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -66,10 +67,36 @@ install_groups() {
   apt_get install --no-install-recommends -y "${missing[@]}"
 }
 
+at_least() {  # MINIMUM VERSION
+  [[ -n "$2" && "$(printf '%s\n' "$1" "$2" | sort -V | head -1)" == "$1" ]]
+}
+
 cmake_is_new_enough() {
-  local version
-  version=$(PATH="$PWD/.venv/bin:$PATH" cmake --version 2>/dev/null | awk 'NR == 1 { print $3 }')
-  [[ -n "$version" && "$(printf '%s\n' "$cmake_minimum" "$version" | sort -V | head -1)" == "$cmake_minimum" ]]
+  at_least "$cmake_minimum" "$(PATH="$PWD/.venv/bin:$PATH" cmake --version 2>/dev/null | awk 'NR == 1 { print $3 }')"
+}
+
+# CMake looks in the same places: cmake/MegamoeDependencies.cmake.
+nvcc_is_new_enough() {
+  local nvcc
+  for nvcc in "${CUDACXX:-}" .venv/lib/python3*/site-packages/nvidia/cu13/bin/nvcc nvcc; do
+    if command -v "$nvcc" >/dev/null; then
+      at_least "$nvcc_minimum" "$("$nvcc" --version | sed -n 's/.*release \([0-9.]*\),.*/\1/p')"
+      return
+    fi
+  done
+  return 1
+}
+
+# nvcc looks for libraries in lib64 and CMake for libcudart.so: the wheels have neither name.
+install_nvcc() {
+  local root
+  install_groups cuda
+  python3 -m venv .venv
+  .venv/bin/pip --quiet --disable-pip-version-check install -r scripts/cuda-wheels.txt
+  for root in .venv/lib/python3*/site-packages/nvidia/cu13; do
+    ln -sfn lib "$root/lib64"
+    ln -sfn libcudart.so.13 "$root/lib/libcudart.so"
+  done
 }
 
 if ! command -v dpkg-query >/dev/null; then
@@ -77,7 +104,16 @@ if ! command -v dpkg-query >/dev/null; then
   exit 0
 fi
 
-install_groups "${@:-build}"
+groups=("${@:-build}")
+for group in "${groups[@]}"; do
+  if [[ $group != cuda ]]; then
+    install_groups "$group"
+  elif ! nvcc_is_new_enough; then
+    say "there is no nvcc $nvcc_minimum or newer here: putting one into .venv (300 MB)"
+    install_nvcc
+    nvcc_is_new_enough
+  fi
+done
 
 if ! cmake_is_new_enough; then
   say "cmake is older than $cmake_minimum here: putting a newer one into .venv"
