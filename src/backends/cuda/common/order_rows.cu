@@ -218,9 +218,9 @@ __device__ Tables tables_at(std::int32_t* memory, std::int64_t experts, std::int
 template <int kThreads, int kBlocks>
 __device__ void order_in_shared_memory(const OrderRows& call, std::int64_t warps) {
   extern __shared__ std::int32_t shared_tables[];
-  clear<kThreads>(shared_tables, warps * call.experts);
   wait_for_previous();
   let_next_start();
+  clear<kThreads>(shared_tables, warps * call.experts);
   __syncthreads();
   order<kThreads, kBlocks>(call, warps, tables_at(shared_tables, call.experts, warps));
 }
@@ -248,7 +248,7 @@ void launch_in_shared_memory(void (*kernel)(OrderRows, std::int64_t), int blocks
   const std::int64_t bytes = table_bytes(call.experts, warps);
   cuda_check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
              "order rows: shared memory");
-  launch(kernel, static_cast<unsigned>(blocks), static_cast<unsigned>(threads), static_cast<std::size_t>(bytes), stream,
+  launch(Start::kInTurn, kernel, static_cast<unsigned>(blocks), static_cast<unsigned>(threads), static_cast<std::size_t>(bytes), stream,
          call, warps);
 }
 
@@ -266,7 +266,7 @@ void order_rows(const OrderRows& call, cudaStream_t stream) {
   const int threads = one_block ? kOneBlockThreads : kClusterThreads;
   const std::int64_t warps = counting_warps(call.experts, (choices + blocks - 1) / blocks, threads);
   if (warps == 0)
-    launch(megamoe_order_rows_scratch, 1, kClusterThreads, 0, stream, call);
+    launch(Start::kInTurn, megamoe_order_rows_scratch, 1, kClusterThreads, 0, stream, call);
   else
     launch_in_shared_memory(one_block ? megamoe_order_rows : megamoe_order_rows_cluster, blocks, threads, warps, call,
                             stream);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "backends/cuda/sm90/packed_weight.h"
 #include "megamoe/error.h"
 
 namespace megamoe::sm90 {
@@ -14,11 +15,11 @@ struct Limit {
   std::string_view kernel;
   double mean_rows;
 };
-constexpr Limit kNvfp4Limits[] = {{"stream 8", 2.0},       {"stream 16", 5.0},       {"stream 32", 14.0},
+constexpr Limit kNvfp4Limits[] = {{"stream 8", 2.0},       {"stream 16", 5.0},       {"stream 32", 20.0},
                                   {"tiles 128x48", 30.0},  {"tiles 128x64", 44.0},  {"tiles 256x96", 76.0},
                                   {"tiles 256x128", 104.0}, {"tiles 128x160", 140.0}, {"tiles 128x240", 208.0},
                                   {"tiles 128x304", 1e30}};
-constexpr Limit kBf16Limits[] = {{"stream 32, bf16", 14.0}, {"tiles 128x128, bf16", 1e30}};
+constexpr Limit kBf16Limits[] = {{"stream 32, bf16", 20.0}, {"tiles 128x128, bf16", 1e30}};
 
 const Kernel& named(std::string_view name) {
   for (const Kernel& kernel : kernels())
@@ -26,11 +27,14 @@ const Kernel& named(std::string_view name) {
   throw Error(Code::kInternal, "kernels: no '", name, "'");
 }
 
-// Parts of K so that a short call's few items fill the device evenly; each part has the same number of stages, and none
-// is empty.
-std::int32_t parts_of(const Kernel& kernel, std::int64_t k, const GemmSizes& sizes) {
+// Memory is busy once about this many blocks read weights at one time.
+constexpr double kBusyItems = 90;
+
+// Parts of K where too few items would keep memory busy; each part has the same number of stages, and none is empty.
+std::int32_t parts_of(const Kernel& kernel, std::int64_t features, std::int64_t k, const GemmSizes& sizes) {
   if (!kernel.streams || sizes.rows > kMostCutRows) return 1;
-  const std::int64_t wanted = sizes.active <= 12 ? 4 : sizes.active <= 40 ? 2 : 1;
+  const double items = std::max(sizes.active, 1.0) * static_cast<double>(panels_of(features));
+  const auto wanted = static_cast<std::int64_t>(std::clamp(std::ceil(kBusyItems / items), 1.0, 8.0));
   const std::int64_t stages = (k + kernel.stage_k - 1) / kernel.stage_k;
   const std::int64_t each = (stages + wanted - 1) / wanted;
   return static_cast<std::int32_t>((stages + each - 1) / each);
@@ -52,8 +56,8 @@ Choice choose(const GemmSizes& sizes) {
   const Kernel& kernel = named(limit->kernel);
   return {.gate_up = &kernel,
           .down = &kernel,
-          .parts_gate_up = parts_of(kernel, sizes.hidden, sizes),
-          .parts_down = parts_of(kernel, sizes.inter, sizes)};
+          .parts_gate_up = parts_of(kernel, 2 * sizes.inter, sizes.hidden, sizes),
+          .parts_down = parts_of(kernel, sizes.hidden, sizes.inter, sizes)};
 }
 
 }  // namespace megamoe::sm90

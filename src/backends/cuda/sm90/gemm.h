@@ -10,6 +10,8 @@
 
 namespace megamoe::sm90 {
 
+inline constexpr int kOwnOrderChoices = 32;
+
 enum class GemmKind : std::uint8_t {
   kGateUp,  // gate|up, activation, rounding: [rows, hidden] -> h [rows, inter]
   kDown,    // [rows, inter] -> y [rows, hidden]
@@ -36,6 +38,11 @@ struct Gemm {
   const std::int32_t* choice_of = nullptr;  // [rows]; nullptr where rows are tokens
   cuda::TileList tiles;
   bool tiles_are_ready = false;  // the list was written before the launch in front of this one began
+  // Streaming loop, kGateUp, at most kOwnOrderChoices of them: each block orders the rows of these ids [choices] by
+  // itself, and asks for weights while the launch in front still orders them for everybody else. No list, no choice_of.
+  const std::int32_t* own_ids = nullptr;
+  std::int32_t own_choices = 0;
+  std::int32_t own_experts = 0;
 
   // Claims of work items, and in the streaming loop the arrivals of a tile's parts; zero before the launch.
   std::int32_t* claims = nullptr;    // [1]

@@ -270,7 +270,14 @@ void Sm90Plan::run(const RunArgs& args) const {
               .row_weight = routed && weighs_rows ? args.topk_weights.data() : nullptr,
               .h_bf16 = rows.h_bf16.data(),
               .h_f32 = rows.h_f32.data()};
+    if (routed && choice.gate_up->streams && !x_is_quantized && !weighs_rows &&
+        tokens * problem.top_k <= kOwnOrderChoices && choice.parts_gate_up == 1) {
+      gemm.own_ids = args.topk_ids.data();
+      gemm.own_choices = static_cast<std::int32_t>(tokens * problem.top_k);
+      gemm.own_experts = static_cast<std::int32_t>(problem.experts);
+    }
     launch(*choice.gate_up, GemmKind::kGateUp, gemm, multiprocessors_, stream);
+    gemm.own_ids = nullptr;
     done(std::string(prefix) + "gemm 1");
 
     const bool h_is_quantized = !rows.h.values.empty();

@@ -73,15 +73,14 @@ __device__ __forceinline__ void bulk_copy(void* shared, const void* global, std:
       : "memory");
 }
 
-// cp.async (9.7.9.25.3.1), 16 bytes past the first-level cache; the bytes after `valid` are zeros.
+// cp.async (9.7.9.25.3.1), 16 bytes past the first-level cache; the bytes after `valid` are zeros. Says nothing of memory
+// to the compiler, so that loads of the next addresses may pass it: wait_copies does.
 __device__ __forceinline__ void copy16(std::uint32_t shared, const void* global, std::uint32_t valid) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(valid) : "memory");
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(valid));
 }
 
-// The barrier gets one arrival when all earlier copy16 of this thread are done (9.7.13.15.17).
-__device__ __forceinline__ void arrive_after_copies(std::uint64_t* barrier) {
-  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(barrier)) : "memory");
-}
+// Until all copy16 of this thread are done (9.7.9.25.3.3).
+__device__ __forceinline__ void wait_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
 // Between generic accesses to shared memory (cp.async's too) and those of wgmma (9.7.13.4).
 __device__ __forceinline__ void fence_async_proxy() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
@@ -140,12 +139,6 @@ __device__ __forceinline__ std::uint32_t pack_bf16(float low, float high) {
 }
 
 // ---- roles ----------------------------------------------------------------------------------------------------------
-
-// bar.sync (9.7.13.1) among `Threads` of the block.
-template <int Number, int Threads>
-__device__ __forceinline__ void named_barrier() {
-  asm volatile("bar.sync %0, %1;" ::"n"(Number), "n"(Threads) : "memory");
-}
 
 // setmaxnreg (9.7.20.5): whole warpgroups; who takes waits until others have given enough.
 template <int Registers>

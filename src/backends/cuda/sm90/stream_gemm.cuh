@@ -30,6 +30,13 @@ struct StreamStage {
   std::int32_t last;     // stage of its item
 };
 
+// The rows of a call with few choices, ordered by one warp.
+struct OwnOrder {
+  cuda::TokenTile tiles[kOwnOrderChoices];
+  std::int32_t tile_count;
+  std::int32_t choice_of[kOwnOrderChoices];
+};
+
 template <class Config>
 struct StreamShared {
   alignas(128) std::byte weights[Config::kStages][Config::kWeightBytes];
@@ -37,22 +44,57 @@ struct StreamShared {
   std::uint64_t full[Config::kStages];
   std::uint64_t empty[Config::kStages];
   StreamStage stage[Config::kStages];
+  OwnOrder own;
 };
+
+// The order that order_rows gives (common/order_rows.cu); its tiles in another sequence. All lanes of a warp.
+__device__ __forceinline__ void order_own_rows(const Gemm& gemm, OwnOrder& own, int lane) {
+  constexpr unsigned kAll = 0xFFFFFFFFu;
+  const int id = lane < gemm.own_choices ? __ldcg(gemm.own_ids + lane) : -1;
+  const bool routed = id >= 0 && id < gemm.own_experts;
+  int row = 0;    // of this choice
+  int begin = 0;  // first row of its expert
+  for (int other = 0; other < gemm.own_choices; ++other) {
+    const int its = __shfl_sync(kAll, routed ? id : -1, other);
+    begin += its >= 0 && its < id;
+    row += its >= 0 && (its < id || (its == id && other < lane));
+  }
+  const unsigned same = __match_any_sync(kAll, routed ? id : -1 - lane);
+  const bool leads = routed && (same & ((1u << lane) - 1)) == 0;
+  if (routed) own.choice_of[row] = lane;
+
+  const int rows = __popc(same);
+  const int tiles = leads ? (rows + gemm.tiles.max_rows - 1) / gemm.tiles.max_rows : 0;
+  int before = tiles;  // inclusive sum
+  for (int step = 1; step < 32; step *= 2) {
+    const int more = __shfl_up_sync(kAll, before, step);
+    if (lane >= step) before += more;
+  }
+  if (lane == 31) own.tile_count = before;
+  before -= tiles;
+  if (leads) {
+    const int even = (rows + tiles - 1) / tiles;
+    const int size = (even + gemm.tiles.step - 1) / gemm.tiles.step * gemm.tiles.step;
+    for (int i = 0; i < tiles; ++i) own.tiles[before + i] = {id, begin + i * size, min(size, rows - i * size), 0};
+  }
+  __syncwarp();
+}
 
 // Walks the stages of claimed items; one thread's.
 template <class Config>
 class StreamCursor {
  public:
-  __device__ __forceinline__ explicit StreamCursor(const Gemm& gemm) : gemm_(gemm) {
+  __device__ __forceinline__ StreamCursor(const Gemm& gemm, const OwnOrder& own)
+      : gemm_(gemm), tiles_(gemm.own_ids != nullptr ? own.tiles : nullptr) {
     items_per_tile_ = gemm.weights.panels * gemm.parts;
     steps_ = static_cast<int>(steps_of(gemm.weights.k));
     const int stages = (steps_ + Config::kStageSteps - 1) / Config::kStageSteps;
     steps_per_part_ = (stages + gemm.parts - 1) / gemm.parts * Config::kStageSteps;
   }
 
-  __device__ __forceinline__ void start() {
-    items_ = __ldcg(gemm_.tiles.count) * items_per_tile_;
-    claimed_ = atomicAdd(gemm_.claims, 1);
+  __device__ __forceinline__ void start(const OwnOrder& own) {
+    items_ = (tiles_ != nullptr ? own.tile_count : __ldcg(gemm_.tiles.count)) * items_per_tile_;
+    claimed_ = static_cast<int>(blockIdx.x);
   }
 
   // item -1 after the last. No part of K is empty: the plan sees to that.
@@ -65,7 +107,9 @@ class StreamCursor {
       }
       open(claimed_);
       // One ahead, so that the atomic's way to the second-level cache and back hides behind this item's copies.
-      claimed_ = atomicAdd(gemm_.claims, 1);
+      // With own tiles nobody has set the counter to zero yet: blocks take every so-manieth item.
+      claimed_ = tiles_ != nullptr ? claimed_ + static_cast<int>(gridDim.x)
+                                   : static_cast<int>(gridDim.x) + atomicAdd(gemm_.claims, 1);
     }
     stage.tile = tile_;
     stage.item = tile_index_ * gemm_.weights.panels + panel_;
@@ -84,13 +128,18 @@ class StreamCursor {
     const int rest = item % items_per_tile_;
     panel_ = rest / gemm_.parts;
     part_ = rest % gemm_.parts;
-    const int4 tile = __ldcg(reinterpret_cast<const int4*>(gemm_.tiles.tiles + tile_index_));
-    tile_ = {tile.x, tile.y, tile.z, 0};
+    if (tiles_ != nullptr) {
+      tile_ = tiles_[tile_index_];
+    } else {
+      const int4 tile = __ldcg(reinterpret_cast<const int4*>(gemm_.tiles.tiles + tile_index_));
+      tile_ = {tile.x, tile.y, tile.z, 0};
+    }
     step_ = part_ * steps_per_part_;
     end_ = min(step_ + steps_per_part_, steps_);
   }
 
   const Gemm& gemm_;
+  const cuda::TokenTile* tiles_;  // own ones, or nullptr
   int items_per_tile_, steps_, steps_per_part_;
   int items_ = 0, claimed_ = 0;
   cuda::TokenTile tile_{};
@@ -130,7 +179,10 @@ __device__ __forceinline__ void copy_tokens(const Gemm& gemm, StreamShared<Confi
   if (mine.item != stage.item) {
     mine.item = stage.item;
     std::int64_t row = stage.tile.row + lane;
-    if (gemm.gather_top_k != 0) row = __ldcg(gemm.choice_of + row) / gemm.gather_top_k;
+    if (gemm.gather_top_k != 0) {
+      const int choice = gemm.own_ids != nullptr ? shared.own.choice_of[row] : __ldcg(gemm.choice_of + row);
+      row = choice / gemm.gather_top_k;
+    }
     mine.x = gemm.x + row * gemm.weights.k;
   }
   ptx::bulk_copy(shared.tokens[slot] + lane * Config::kTokenStride, mine.x + stage.k_begin,
@@ -146,11 +198,14 @@ __device__ __forceinline__ void copy_all(const Gemm& gemm, StreamShared<Config>&
     cuda::wait_for_previous();
     cuda::let_next_start();
   };
-  // Who has no tile list yet waits for it; who has it asks for weights before the tokens exist.
-  bool waited = !gemm.tiles_are_ready;
+  // Who has no tile list yet waits for it; who has it asks for weights before the tokens exist; who makes it asks for
+  // tokens too, which the caller wrote.
+  const bool own = gemm.own_ids != nullptr;
+  bool waited = !gemm.tiles_are_ready && !own;
   if (waited) wait();
-  StreamCursor<Config> cursor(gemm);
-  if (lane == 0) cursor.start();
+  if (own) order_own_rows(gemm, shared.own, lane);
+  StreamCursor<Config> cursor(gemm, shared.own);
+  if (lane == 0) cursor.start(shared.own);
   TokenRow mine;
   for (int i = 0;; ++i) {
     const int slot = i % kStages;
@@ -158,12 +213,11 @@ __device__ __forceinline__ void copy_all(const Gemm& gemm, StreamShared<Config>&
     if (lane == 0) copy_weights<Weights>(gemm, shared, slot, cursor.next(), weights_policy);
     __syncwarp();
     const bool done = shared.stage[slot].item < 0;
-    if (waited) {
-      copy_tokens(gemm, shared, slot, lane, mine, tokens_policy);
-    } else if (done || i == kStages - 1) {
+    if (waited || own) copy_tokens(gemm, shared, slot, lane, mine, tokens_policy);
+    if (!waited && (done || i == kStages - 1)) {
       wait();
       waited = true;
-      for (int s = 0; s <= i; ++s) copy_tokens(gemm, shared, s, lane, mine, tokens_policy);
+      for (int s = 0; s <= i && !own; ++s) copy_tokens(gemm, shared, s, lane, mine, tokens_policy);
     }
     if (done) return;
   }

@@ -8,7 +8,7 @@
 namespace megamoe::sm90 {
 
 inline constexpr int kCopyThreads = 128;    // a warpgroup, as setmaxnreg asks
-inline constexpr int kCopyBarrier = 1;      // number of its named barrier
+inline constexpr int kGatherers = 3;        // warps of it that gather tokens
 inline constexpr int kTileColumns = 16;               // step of N; a tile's rows are rounded up to it
 inline constexpr int kWgmmaColumns = 256;             // beyond, two wgmma share one A operand
 
@@ -32,7 +32,7 @@ struct TileConfig {
 
   // Registers of a thread: at the start, what lets BlocksPerSm blocks into 65,536, in steps of 8; then by role.
   static constexpr int kEntryRegisters = 65536 / BlocksPerSm / (kThreads + kCopyThreads) / 8 * 8;
-  static constexpr int kCopyRegisters = kEntryRegisters == 168 ? 40 : 24;
+  static constexpr int kCopyRegisters = kEntryRegisters == 168 ? 40 : 32;
   static constexpr int kMultiplyRegisters =
       (kEntryRegisters * (kThreads + kCopyThreads) - kCopyRegisters * kCopyThreads) / kThreads / 8 * 8;
   // ptxas wants a wgmma's sums and about 32 registers more to fit those of the start.

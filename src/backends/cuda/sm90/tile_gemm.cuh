@@ -37,93 +37,147 @@ struct TileShared {
   std::uint64_t full[Config::kStages];
   std::uint64_t empty[Config::kStages];
   TileItem item[kItemSlots];                // as many as may be under way, and the one that is being finished
-  std::uint32_t source[Config::kColumns];   // of each column, in 16 bytes from x; the copying warps' own
-  std::int32_t claimed;                     // likewise
+  std::uint64_t claimed[kItemSlots];        // publish()
+  alignas(16) std::uint32_t source[kGatherers][Config::kColumns];
 };
 
 // ---- The copying warpgroup ------------------------------------------------------------------------------------------
 
-// This thread's 16 bytes of every 16th column, for one stage. Columns past the tile's rows repeat its last row: nobody
-// stores their sums.
-template <bool Whole>
-__device__ __forceinline__ void gather_stage(const std::uint16_t* x, const std::uint32_t* source, int columns,
-                                             std::uint32_t shared, int thread, int k_begin, int k_count) {
-  const int piece = thread % 8;
-  const int column = thread / 8;
-  // Column c's piece p lies at piece p ^ (c % 8): the 128-byte swizzle, PTX ISA 9.7.15.5.1.2.
-  std::uint32_t to = shared + column * 128 + ((piece ^ (column % 8)) << 4);
-  const std::uint32_t valid = Whole || piece * 8 < k_count ? 16 : 0;
-  const char* from = reinterpret_cast<const char*>(x) + (valid != 0 ? (k_begin + piece * 8) * 2 : 0);
-  const std::uint32_t* end = source + columns;
-#pragma unroll 4
-  for (source += column; source < end; source += kTileColumns, to += kTileColumns * 128)
-    ptx::copy16(to, from + std::uint64_t{*source} * 16, valid);
+// One warp claims items and copies weights, as far ahead as the ring is long. Three gather tokens, every third stage
+// each: a gatherer waits for its own copies before it says that they are there, for it has to order them before wgmma's
+// reads (fence.proxy.async), and three at a time hide that. Not by consumers' fences: those cost the multiplying warps
+// their overlap.
+
+// What the claiming warp tells the gatherers: item `number` is `item`, or there are no more.
+__device__ __forceinline__ void publish(std::uint64_t& place, int number, int item) {
+  *reinterpret_cast<volatile std::uint64_t*>(&place) = static_cast<std::uint64_t>(number + 1) << 32 | static_cast<std::uint32_t>(item);
+}
+__device__ __forceinline__ int published(const std::uint64_t& place, int number) {
+  std::uint64_t found;
+  do found = *reinterpret_cast<const volatile std::uint64_t*>(&place);
+  while (static_cast<int>(found >> 32) != number + 1);
+  return static_cast<int>(static_cast<std::uint32_t>(found));
 }
 
+template <class Config>
+__device__ __forceinline__ TileItem open_item(const Gemm& gemm, int item) {
+  const int panel_groups = (gemm.weights.panels + Config::kPanels - 1) / Config::kPanels;
+  const int4 packed = __ldcg(reinterpret_cast<const int4*>(gemm.tiles.tiles + item / panel_groups));
+  const int columns = (packed.z + Config::kColumnStep - 1) / Config::kColumnStep * Config::kColumnStep;
+  return {.tile = {packed.x, packed.y, packed.z, 0},
+          .panel = item % panel_groups * Config::kPanels,
+          .columns = max(columns, Config::kMinColumns)};
+}
+
+template <class Config>
+__device__ __forceinline__ void wait_empty(TileShared<Config>& shared, int i) {
+  constexpr int kStages = Config::kStages;
+  if (i >= kStages) ptx::mbarrier_wait(&shared.empty[i % kStages], (i / kStages - 1) & 1);
+}
+
+// Lane 0 does all of it.
 template <class Weights, class Config>
-__device__ __forceinline__ void copy_items(const Gemm& gemm, TileShared<Config>& shared, int thread) {
+__device__ __forceinline__ void copy_weights(const Gemm& gemm, TileShared<Config>& shared) {
   constexpr int kStages = Config::kStages;
   const GemmWeights& w = gemm.weights;
   const int steps = static_cast<int>(steps_of(w.k));
-  const std::uint64_t policy = ptx::evict_normal_policy();
-  cuda::wait_for_previous();
-  cuda::let_next_start();
   const int panel_groups = (w.panels + Config::kPanels - 1) / Config::kPanels;
   const int items = __ldcg(gemm.tiles.count) * panel_groups;
-  const auto claim = [&] { return thread == 0 ? atomicAdd(gemm.claims, 1) : 0; };
-  int claimed = claim();
+  const std::uint64_t policy = ptx::evict_normal_policy();
+  int claimed = static_cast<int>(blockIdx.x);
   int i = 0;
-  int count = 0;  // of items
-  const auto wait_empty = [&] {
-    if (i >= kStages) ptx::mbarrier_wait(&shared.empty[i % kStages], (i / kStages - 1) & 1);
-  };
-  for (;;) {
-    if (thread == 0) shared.claimed = claimed;
-    ptx::named_barrier<kCopyBarrier, kCopyThreads>();
-    const int item = shared.claimed;
-    if (item >= items) break;
-    claimed = claim();  // one ahead
-    const int4 packed = __ldcg(reinterpret_cast<const int4*>(gemm.tiles.tiles + item / panel_groups));
-    const TileItem work{.tile = {packed.x, packed.y, packed.z, 0},
-                        .panel = item % panel_groups * Config::kPanels,
-                        .columns = max((packed.z + Config::kColumnStep - 1) / Config::kColumnStep * Config::kColumnStep,
-                                         Config::kMinColumns)};
-    for (int c = thread; c < work.columns; c += kCopyThreads) {
-      std::int64_t row = work.tile.row + min(c, work.tile.rows - 1);
-      if (gemm.gather_top_k != 0) row = __ldcg(gemm.choice_of + row) / gemm.gather_top_k;
-      shared.source[c] = static_cast<std::uint32_t>(row * w.k / 8);
+  for (int count = 0;; ++count) {
+    const int item = claimed;
+    publish(shared.claimed[count % kItemSlots], count, item < items ? item : -1);
+    if (item >= items) {
+      shared.item[count % kItemSlots].panel = -1;
+      wait_empty(shared, i);
+      ptx::mbarrier_arrive(&shared.full[i % kStages]);
+      ptx::mbarrier_arrive(&shared.full[i % kStages]);  // for the gatherer
+      return;
     }
-    ptx::named_barrier<kCopyBarrier, kCopyThreads>();
-    const std::byte* weights =
-        w.packed + work.tile.expert * w.expert_bytes + work.panel * panel_bytes(Weights::kFormat, w.k);
+    claimed = static_cast<int>(gridDim.x) + atomicAdd(gemm.claims, 1);  // one ahead
+    const TileItem work = open_item<Config>(gemm, item);
     const int panels = min(Config::kPanels, w.panels - work.panel);
+    const std::byte* from =
+        w.packed + work.tile.expert * w.expert_bytes + work.panel * panel_bytes(Weights::kFormat, w.k);
     for (int step = 0; step < steps; ++step, ++i) {
       const int slot = i % kStages;
-      wait_empty();
-      if (thread == 0) {
-        if (step == 0) shared.item[count % kItemSlots] = work;
-        ptx::mbarrier_arrive_expect(&shared.full[slot], panels * Config::kPanelBytes);
-        for (int p = 0; p < panels; ++p)
-          ptx::bulk_copy(shared.weights[slot][p],
-                         weights + p * panel_bytes(Weights::kFormat, w.k) + std::int64_t{step} * Config::kPanelBytes,
-                         Config::kPanelBytes, &shared.full[slot], policy);
-      }
-      const std::uint32_t tokens = ptx::shared_address(shared.tokens[slot]);
-      const int k_count = w.k - step * kTileK;
-      if (k_count >= kTileK)
-        gather_stage<true>(gemm.x, shared.source, work.columns, tokens, thread, step * kTileK, kTileK);
-      else
-        gather_stage<false>(gemm.x, shared.source, work.columns, tokens, thread, step * kTileK, k_count);
-      ptx::arrive_after_copies(&shared.full[slot]);
+      wait_empty(shared, i);
+      if (step == 0) shared.item[count % kItemSlots] = work;
+      ptx::mbarrier_arrive_expect(&shared.full[slot], panels * Config::kPanelBytes);
+      for (int p = 0; p < panels; ++p)
+        ptx::bulk_copy(shared.weights[slot][p],
+                       from + p * panel_bytes(Weights::kFormat, w.k) + std::int64_t{step} * Config::kPanelBytes,
+                       Config::kPanelBytes, &shared.full[slot], policy);
     }
-    ++count;
   }
-  wait_empty();
-  if (thread == 0) {
-    shared.item[count % kItemSlots].panel = -1;
-    ptx::mbarrier_arrive(&shared.full[i % kStages]);
+}
+
+// Tokens of one stage, 16 bytes a lane and copy. Columns past the tile's rows repeat its last row: nobody stores their
+// sums.
+__device__ __forceinline__ void gather_stage(const char* from, const std::uint32_t* source, int columns,
+                                             std::uint32_t shared, int lane, std::uint32_t valid) {
+  const int piece = lane % 8;
+  const int first = lane / 8;  // column; then every fourth
+  // Column c's piece p lies at piece p ^ (c % 8): the 128-byte swizzle, PTX ISA 9.7.15.5.1.2.
+  std::uint32_t even = shared + first * 128 + ((piece ^ first) << 4);
+  std::uint32_t odd = shared + (first + 4) * 128 + ((piece ^ (first + 4)) << 4);
+  asm volatile("" : "+l"(from));  // one multiply-add an address
+#pragma unroll 1
+  for (int c = 0; c < columns; c += 16, even += 2048, odd += 2048) {
+    const uint4 four = *reinterpret_cast<const uint4*>(source + c / 4);
+    ptx::copy16(even, from + std::uint64_t{four.x} * 16, valid);
+    ptx::copy16(odd, from + std::uint64_t{four.y} * 16, valid);
+    ptx::copy16(even + 1024, from + std::uint64_t{four.z} * 16, valid);
+    ptx::copy16(odd + 1024, from + std::uint64_t{four.w} * 16, valid);
   }
-  ptx::mbarrier_arrive(&shared.full[i % kStages]);
+}
+
+template <class Config>
+__device__ __forceinline__ void gather_tokens(const Gemm& gemm, TileShared<Config>& shared, int gatherer, int lane) {
+  constexpr int kStages = Config::kStages;
+  const int k = gemm.weights.k;
+  const int steps = static_cast<int>(steps_of(k));
+  // Offset of column c, in 16 bytes from x, at [c % 4][c / 4]: a lane's four next columns are one load.
+  std::uint32_t* const sources = shared.source[gatherer];
+  int begin = 0;  // stage that the item begins with
+  for (int count = 0;; ++count, begin += steps) {
+    const int item = published(shared.claimed[count % kItemSlots], count);
+    if (item < 0) return;
+    const TileItem work = open_item<Config>(gemm, item);
+    __syncwarp();
+    for (int c = lane; c < work.columns; c += 32) {
+      std::int64_t row = work.tile.row + min(c, work.tile.rows - 1);
+      if (gemm.gather_top_k != 0) row = __ldcg(gemm.choice_of + row) / gemm.gather_top_k;
+      sources[c % 4 * (Config::kColumns / 4) + c / 4] = static_cast<std::uint32_t>(row * k / 8);
+    }
+    __syncwarp();
+    const int first = (gatherer + kGatherers - begin % kGatherers) % kGatherers;
+    for (int step = first; step < steps; step += kGatherers) {
+      const int slot = (begin + step) % kStages;
+      wait_empty(shared, begin + step);
+      const int at = step * kTileK + lane % 8 * 8;
+      const bool valid = at < k;
+      gather_stage(reinterpret_cast<const char*>(gemm.x) + (valid ? at * 2 : 0),
+                   sources + lane / 8 * (Config::kColumns / 4), work.columns, ptx::shared_address(shared.tokens[slot]),
+                   lane, valid ? 16 : 0);
+      ptx::wait_copies();
+      ptx::fence_async_proxy();
+      __syncwarp();
+      if (lane == 0) ptx::mbarrier_arrive(&shared.full[slot]);
+    }
+  }
+}
+
+template <class Weights, class Config>
+__device__ __forceinline__ void copy_items(const Gemm& gemm, TileShared<Config>& shared, int warp, int lane) {
+  cuda::wait_for_previous();
+  cuda::let_next_start();
+  if (warp != 0)
+    gather_tokens(gemm, shared, warp - 1, lane);
+  else if (lane == 0)
+    copy_weights<Weights>(gemm, shared);
 }
 
 // ---- The multiplying warpgroups -------------------------------------------------------------------------------------
@@ -149,7 +203,6 @@ __device__ __forceinline__ int multiply_tile(const Gemm& gemm, TileShared<Config
   for (int step = 0; step < steps; ++step, ++i) {
     const int slot = i % kStages;
     ptx::mbarrier_wait(&shared.full[slot], i / kStages & 1);
-    ptx::fence_async_proxy();  // cp.async wrote by the generic proxy, wgmma reads by the other
     const Weights weights(shared.weights[slot][warp / 8] + warp / 4 % 2 * Weights::kTileBytes, tile_lane);
     const std::uint64_t tokens = ptx::swizzled_rows(ptx::shared_address(shared.tokens[slot]));
     // One commit a fragment: while they are in flight, the next is decoded.
@@ -206,15 +259,16 @@ __global__ void __launch_bounds__(Config::kThreads + kCopyThreads, Config::kBloc
   const int lane = static_cast<int>(threadIdx.x) % 32;
   if (threadIdx.x == 0) {
     for (int s = 0; s < Config::kStages; ++s) {
-      ptx::mbarrier_init(&shared.full[s], 1 + kCopyThreads);
+      ptx::mbarrier_init(&shared.full[s], 2);  // weights (or no more work) and tokens
       ptx::mbarrier_init(&shared.empty[s], Config::kWarps);
     }
+    for (std::uint64_t& claimed : shared.claimed) claimed = 0;
     ptx::fence_mbarrier_init();
   }
   __syncthreads();
   if (warp >= Config::kWarps) {
     ptx::give_registers<Config::kCopyRegisters>();
-    copy_items<Weights>(gemm, shared, static_cast<int>(threadIdx.x) - Config::kThreads);
+    copy_items<Weights>(gemm, shared, warp - Config::kWarps, lane);
   } else {
     ptx::take_registers<Config::kMultiplyRegisters>();
     for (int i = 0, count = 0;; ++count) {
