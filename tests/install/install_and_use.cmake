@@ -1,4 +1,5 @@
-# cmake -D build= -D work= -D consumer= -D generator= -D compiler= -D version= -P install_and_use.cmake
+# cmake -D build= -D work= -D consumer= -D generator= -D compiler= -D version= -D cuda_root= -P install_and_use.cmake
+# cuda_root: the toolkit of the build, which need not be where CMake looks for one; empty without CUDA
 
 file(REMOVE_RECURSE "${work}")
 
@@ -8,6 +9,6 @@ endfunction()
 
 step(${CMAKE_COMMAND} --install "${build}" --prefix "${work}/prefix")
 step(${CMAKE_COMMAND} -S "${consumer}" -B "${work}/build" -G "${generator}" "-DCMAKE_CXX_COMPILER=${compiler}"
-  "-DCMAKE_PREFIX_PATH=${work}/prefix" -DMEGAMOE_VERSION=${version})
+  "-DCMAKE_PREFIX_PATH=${work}/prefix" "-DCUDAToolkit_ROOT=${cuda_root}" -DMEGAMOE_VERSION=${version})
 step(${CMAKE_COMMAND} --build "${work}/build")
 step("${work}/build/consumer")
