@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "megamoe/host_device.h"
+
 namespace megamoe::cuda {
 
 // Rows ordered by expert; within an expert in ascending order of choice (token * top_k + j), as on the CPU.
@@ -28,6 +30,33 @@ struct TileList {
   std::int32_t max_rows = 0;      // a multiple of step
   std::int32_t step = 0;
 };
+
+// Activations as the tile loop of a GEMM copies them: for each tile of tokens and each 64 K one contiguous block, the tile's
+// columns of 128 bytes in the order in which wgmma reads them (128-byte swizzle, PTX ISA 9.7.15.5.1.2): of column c, the
+// 16 bytes of k 8p .. 8p+7 lie at piece p ^ (c % 8). Columns are padded to 16 with anything, K to 64 with zeros.
+inline constexpr int kTiledK = 64;
+inline constexpr int kTiledColumns = 16;
+
+MEGAMOE_HD constexpr std::int64_t tiled_columns(std::int64_t rows) {
+  return (rows + kTiledColumns - 1) / kTiledColumns * kTiledColumns;
+}
+MEGAMOE_HD constexpr std::int64_t tiled_k(std::int64_t k) { return (k + kTiledK - 1) / kTiledK * kTiledK; }
+
+// Where the index-th tile's block begins, in columns of tiled_k(k) elements. Places are spread a little, so that each is
+// known without a sum over the tiles before it: both roundings to 16 together take less than 32.
+MEGAMOE_HD constexpr std::int64_t tiled_begin(const TokenTile& tile, std::int64_t index) {
+  return tiled_columns(tile.row) + 2 * kTiledColumns * index;
+}
+// Columns that all tiles of a list take.
+constexpr std::int64_t tiled_size(std::int64_t rows, std::int64_t tiles) {
+  return tiled_columns(rows) + 2 * kTiledColumns * (tiles + 1);
+}
+
+// Element of column c and k, from the start of its tile's block.
+MEGAMOE_HD constexpr std::int64_t tiled_at(std::int64_t tile_columns, std::int64_t c, std::int64_t k) {
+  const std::int64_t piece = k % kTiledK / 8 ^ c % 8;
+  return k / kTiledK * tile_columns * kTiledK + c * kTiledK + piece * 8 + k % 8;
+}
 
 // However the rows fall on experts.
 constexpr std::int64_t most_tiles(std::int64_t rows, std::int64_t experts, std::int64_t max_rows) {

@@ -1,5 +1,8 @@
 // From accumulators to the result. A thread holds, of a warp's 16 rows of weights and 8 tokens, the four sums of
 // m16n8's D (PTX ISA 9.7.14.5.8): row g and g + 8, token 2t and 2t + 1, for its lane 4 g + t.
+//
+// A sum is multiplied with (row's scale * weights' scale), as the contract has it, and with the decoder's power of two,
+// which is exact wherever it stands.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -11,9 +14,73 @@
 
 namespace megamoe::sm90 {
 
-// What a sum is multiplied with, in the contract's order: sum * (row's scale * weights' scale).
-__device__ __forceinline__ float scaled(float sum, float product_scale, float x_scale, float weight_scale) {
-  return sum * product_scale * (x_scale * weight_scale);
+// activate() of moe/activation_math.h for several pairs: the same operations wherever they can matter. Where every gate of
+// the warp is of a common size, two things can not: exp's clamps and its second factor, and what the device's own
+// division does for numbers near the ends of the range. Without them it is half as many instructions, and without a
+// branch a quotient, which would keep them from overlapping. All lanes of a warp; `matters(i)` says whose results do.
+template <int Count, class Matters>
+__device__ __forceinline__ void activate_all(const Activation& activation, float (&gate)[Count], float (&up)[Count],
+                                             const Matters& matters) {
+  using C = ExpConstants;
+  const bool oai = activation.kind == Activation::Kind::kSwigluOai;
+  if (activation.limit < __int_as_float(0x7F800000)) {
+#pragma unroll
+    for (int i = 0; i < Count; ++i) {
+      const float limit = activation.limit;
+      gate[i] = gate[i] > limit ? limit : gate[i];
+      up[i] = up[i] > limit ? limit : up[i];
+      up[i] = up[i] < -limit ? -limit : up[i];
+    }
+  }
+  float slope = 1.0f;  // of the sigmoid's argument
+  if (oai) slope = activation.alpha;
+  bool common = true;
+#pragma unroll
+  for (int i = 0; i < Count; ++i) {
+    const float size = fabsf(gate[i]);
+    common = common && ((size >= 0x1p-60f && size <= 0x1p60f && fabsf(slope * gate[i]) <= 40.0f) || !matters(i));
+  }
+  if (!__all_sync(0xFFFFFFFFu, common)) {
+#pragma unroll 1
+    for (int i = 0; i < Count; ++i) {
+      // Selected by comparison: registers have no computed index.
+      float g = 0, u = 0;
+#pragma unroll
+      for (int j = 0; j < Count; ++j) {
+        if (i == j) g = gate[j], u = up[j];
+      }
+      g = activate(activation, g, u);
+#pragma unroll
+      for (int j = 0; j < Count; ++j) {
+        if (i == j) gate[j] = g;
+      }
+    }
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < Count; ++i) {
+    const float x = -(slope * gate[i]);  // exact where slope is 1
+    const float rounded = __fmaf_rn(x, C::kLog2e, C::kRound);
+    const float n = rounded - C::kRound;
+    const float r = __fmaf_rn(n, -C::kLn2Low, __fmaf_rn(n, -C::kLn2High, x));
+    float p = __fmaf_rn(C::kC5, r, C::kC4);
+    p = __fmaf_rn(p, r, C::kC3);
+    p = __fmaf_rn(p, r, C::kC2);
+    p = __fmaf_rn(p, r, C::kC1);
+    p = __fmaf_rn(p, r, C::kC0);
+    const float mantissa = __fmaf_rn(r * r, p, r) + 1.0f;
+    // Times 2^n, |n| < 60: the low bits of `rounded` are n, its high ones fall off.
+    const float e = __uint_as_float(__float_as_uint(mantissa) + (__float_as_uint(rounded) << 23));
+    const float below = 1.0f + e;
+    // The device's own sequence for IEEE division (nvcc -prec-div=true), which is exact for 1 <= below < 2^60.
+    float q;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(q) : "f"(below));
+    const float inverse = __fmaf_rn(q, __fmaf_rn(-below, q, 1.0f), q);
+    q = gate[i] * inverse;
+    q = __fmaf_rn(inverse, __fmaf_rn(-below, q, gate[i]), q);
+    q = __fmaf_rn(inverse, __fmaf_rn(-below, q, gate[i]), q);
+    gate[i] = q * (oai ? up[i] + 1.0f : up[i]);
+  }
 }
 
 // Scales and weights of the rows of one tile.
@@ -46,11 +113,16 @@ class Epilogue;
 template <>
 class Epilogue<GemmKind::kGateUp> {
  public:
-  __device__ __forceinline__ Epilogue(const Gemm& gemm, const cuda::TokenTile& tile, int panel, int warp, int lane,
+  // `index` of the tile in the list.
+  __device__ __forceinline__ Epilogue(const Gemm& gemm, const cuda::TokenTile& tile, int index, int panel, int warp, int lane,
                                       float product_scale, int /*part*/ = 0)
       : gemm_(gemm), rows_(gemm, tile), product_scale_(product_scale), lane_(lane) {
     const GemmWeights& w = gemm.weights;
     group_ = (panel * (kPanelFeatures / 16) + warp) * 8;  // of 8 channels; 16 divides their number
+    if (gemm.h_tiles != nullptr) {
+      tile_columns_ = static_cast<int>(cuda::tiled_columns(tile.rows));
+      h_tile_ = gemm.h_tiles + cuda::tiled_begin(tile, index) * cuda::tiled_k(w.channels);
+    }
     if (group_ >= w.channels) return;
     const int channel = group_ + lane / 4;
     gate_scale_ = w.scale[0][tile.expert];
@@ -61,33 +133,82 @@ class Epilogue<GemmKind::kGateUp> {
     up_bias_ = w.bias[1][at];
   }
 
-  // Sums of tokens n0 .. n0 + 7. All lanes of the warp call it.
-  __device__ __forceinline__ void store(const float (&sum)[4], int n0) const {
-    if (group_ >= gemm_.weights.channels) return;
-    const int n = n0 + lane_ % 4 * 2;
-    const float h0 = value(sum[0], sum[2], n);
-    const float h1 = value(sum[1], sum[3], n + 1);
-    if (gemm_.h_f32 != nullptr) {
-      float* out = gemm_.h_f32 + group_ + lane_ / 4;
-      if (rows_.has(n)) out[rows_.row(n) * gemm_.weights.channels] = h0;
-      if (rows_.has(n + 1)) out[rows_.row(n + 1) * gemm_.weights.channels] = h1;
-      return;
+  // Sums of tokens n0 .. n0 + 8 * Blocks - 1. All lanes of the warp call it.
+  template <int Blocks>
+  __device__ __forceinline__ void store(const float (&sum)[Blocks][4], int n0) const {
+    float h[2 * Blocks], up[2 * Blocks];
+    if (group_ >= gemm_.weights.channels) {
+      if (gemm_.h_tiles == nullptr) return;
+#pragma unroll
+      for (int i = 0; i < 2 * Blocks; ++i) h[i] = 0.0f;  // what pads K to 64
+      return store_tiles(h, n0);
     }
-    // Turned, a lane has two neighbouring channels of token g: four lanes write 16 bytes.
-    const std::uint32_t pair = ptx::transpose(ptx::pack_bf16(h0, h1));
-    const int token = n0 + lane_ / 4;
-    if (!rows_.has(token)) return;
-    std::uint16_t* out = gemm_.h_bf16 + rows_.row(token) * gemm_.weights.channels + group_ + lane_ % 4 * 2;
-    *reinterpret_cast<std::uint32_t*>(out) = pair;
+    if (gemm_.x_scale == nullptr) {
+      const float gate_scale = gate_scale_ * product_scale_;
+      const float up_scale = up_scale_ * product_scale_;
+#pragma unroll
+      for (int i = 0; i < 2 * Blocks; ++i) {
+        h[i] = sum[i / 2][i % 2] * gate_scale + gate_bias_;
+        up[i] = sum[i / 2][2 + i % 2] * up_scale + up_bias_;
+      }
+    } else {
+#pragma unroll
+      for (int i = 0; i < 2 * Blocks; ++i) {
+        const float x_scale = rows_.x_scale(column(n0, i));
+        h[i] = sum[i / 2][i % 2] * (x_scale * gate_scale_ * product_scale_) + gate_bias_;
+        up[i] = sum[i / 2][2 + i % 2] * (x_scale * up_scale_ * product_scale_) + up_bias_;
+      }
+    }
+    activate_all(gemm_.activation, h, up, [&](int i) { return rows_.has(column(n0, i)); });
+    if (gemm_.row_weight != nullptr) {
+#pragma unroll
+      for (int i = 0; i < 2 * Blocks; ++i) h[i] *= rows_.weight(column(n0, i));
+    }
+    if (gemm_.h_f32 != nullptr)
+      store_f32(h, n0);
+    else if (gemm_.h_tiles != nullptr)
+      store_tiles(h, n0);
+    else
+      store_bf16(h, n0);
   }
 
  private:
-  __device__ __forceinline__ float value(float gate_sum, float up_sum, int n) const {
-    const float x_scale = rows_.x_scale(n);
-    const float gate = scaled(gate_sum, product_scale_, x_scale, gate_scale_) + gate_bias_;
-    const float up = scaled(up_sum, product_scale_, x_scale, up_scale_) + up_bias_;
-    const float h = activate(gemm_.activation, gate, up);
-    return gemm_.row_weight == nullptr ? h : h * rows_.weight(n);
+  __device__ __forceinline__ int column(int n0, int i) const { return n0 + i / 2 * 8 + lane_ % 4 * 2 + i % 2; }
+
+  template <int Count>
+  __device__ __forceinline__ void store_f32(const float (&h)[Count], int n0) const {
+    float* const out = gemm_.h_f32 + group_ + lane_ / 4;
+#pragma unroll
+    for (int i = 0; i < Count; ++i) {
+      const int n = column(n0, i);
+      if (rows_.has(n)) out[rows_.row(n) * gemm_.weights.channels] = h[i];
+    }
+  }
+
+  template <int Count>
+  __device__ __forceinline__ void store_bf16(const float (&h)[Count], int n0) const {
+#pragma unroll
+    for (int block = 0; block < Count / 2; ++block) {
+      // Turned, a lane has two neighbouring channels of token g: four lanes write 16 bytes.
+      const std::uint32_t pair = ptx::transpose(ptx::pack_bf16(h[2 * block], h[2 * block + 1]));
+      const int token = n0 + block * 8 + lane_ / 4;
+      if (!rows_.has(token)) continue;
+      std::uint16_t* const out = gemm_.h_bf16 + rows_.row(token) * gemm_.weights.channels + group_ + lane_ % 4 * 2;
+      *reinterpret_cast<std::uint32_t*>(out) = pair;
+    }
+  }
+
+  // The warp's 8 channels are one 16-byte piece of a column. All lanes of the warp.
+  template <int Count>
+  __device__ __forceinline__ void store_tiles(const float (&h)[Count], int n0) const {
+#pragma unroll
+    for (int block = 0; block < Count / 2; ++block) {
+      const std::uint32_t pair = ptx::transpose(ptx::pack_bf16(h[2 * block], h[2 * block + 1]));
+      const int token = n0 + block * 8 + lane_ / 4;
+      if (!rows_.has(token)) continue;
+      std::uint16_t* const out = h_tile_ + cuda::tiled_at(tile_columns_, token, group_) + lane_ % 4 * 2;
+      *reinterpret_cast<std::uint32_t*>(out) = pair;
+    }
   }
 
   const Gemm& gemm_;
@@ -95,13 +216,16 @@ class Epilogue<GemmKind::kGateUp> {
   float product_scale_;
   int lane_;
   int group_;
+  int tile_columns_ = 0;
+  std::uint16_t* h_tile_ = nullptr;
   float gate_scale_ = 1.0f, up_scale_ = 1.0f, gate_bias_ = 0.0f, up_bias_ = 0.0f;
 };
 
 template <>
 class Epilogue<GemmKind::kDown> {
  public:
-  __device__ __forceinline__ Epilogue(const Gemm& gemm, const cuda::TokenTile& tile, int panel, int warp, int lane,
+  // `index` of the tile in the list.
+  __device__ __forceinline__ Epilogue(const Gemm& gemm, const cuda::TokenTile& tile, int index, int panel, int warp, int lane,
                                       float product_scale, int part = 0)
       : gemm_(gemm), rows_(gemm, tile), product_scale_(product_scale), lane_(lane) {
     const GemmWeights& w = gemm.weights;
@@ -115,16 +239,20 @@ class Epilogue<GemmKind::kDown> {
     bias_[1] = bias[8];
   }
 
-  __device__ __forceinline__ void store(const float (&sum)[4], int n0) const {
+  template <int Blocks>
+  __device__ __forceinline__ void store(const float (&sum)[Blocks][4], int n0) const {
     if (feature_ - lane_ / 4 >= gemm_.weights.channels) return;
-    for (int i = 0; i < 2; ++i) {
-      const int n = n0 + lane_ % 4 * 2 + i;
+    const bool weighs_bias = gemm_.weights.bias[0] != nullptr && gemm_.row_weight != nullptr;
+    const bool scales_x = gemm_.x_scale != nullptr;
+#pragma unroll
+    for (int i = 0; i < 2 * Blocks; ++i) {
+      const int n = n0 + i / 2 * 8 + lane_ % 4 * 2 + i % 2;
       if (!rows_.has(n)) continue;
-      const float x_scale = rows_.x_scale(n);
-      const float bias_weight = gemm_.weights.bias[0] == nullptr ? 1.0f : rows_.weight(n);
-      float* out = out_ + rows_.row(n) * gemm_.weights.channels + feature_;
-      out[0] = scaled(sum[i], product_scale_, x_scale, scale_) + bias_[0] * bias_weight;
-      out[8] = scaled(sum[2 + i], product_scale_, x_scale, scale_) + bias_[1] * bias_weight;
+      const float scale = (scales_x ? rows_.x_scale(n) * scale_ : scale_) * product_scale_;
+      const float bias_weight = weighs_bias ? rows_.weight(n) : 1.0f;
+      float* const out = out_ + rows_.row(n) * gemm_.weights.channels + feature_;
+      out[0] = sum[i / 2][i % 2] * scale + bias_[0] * bias_weight;
+      out[8] = sum[i / 2][2 + i % 2] * scale + bias_[1] * bias_weight;
     }
   }
 

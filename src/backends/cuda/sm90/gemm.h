@@ -31,9 +31,10 @@ struct GemmWeights {
 struct Gemm {
   GemmWeights weights;
 
-  // Columns of the product: row r of x, or with gather_top_k the token of row r. [*, k] bf16.
+  // Columns of the product, bf16. Streaming loop: [*, k], row r of x or with gather_top_k the token of row r. Tile loop:
+  // the rows' tiles (common/rows.h).
   const std::uint16_t* x = nullptr;
-  const float* x_scale = nullptr;  // of each row of x; nullptr: 1
+  const float* x_scale = nullptr;  // of row r, or with gather_top_k of the token of row r; nullptr: 1
   std::int32_t gather_top_k = 0;
   const std::int32_t* choice_of = nullptr;  // [rows]; nullptr where rows are tokens
   cuda::TileList tiles;
@@ -50,11 +51,12 @@ struct Gemm {
   float* partials = nullptr;         // [tiles * panels, parts, max_rows / 8, kStreamThreads, 4], where parts > 1
   std::int32_t parts = 1;            // of K (streaming loop)
 
-  // The result. h has one of the two, y is [parts, part_rows, channels].
+  // The result. h has one of the three, y is [parts, part_rows, channels].
   Activation activation;
   const float* row_weight = nullptr;  // [choices]: multiplies h, or y's bias; nullptr: 1
   std::uint16_t* h_bf16 = nullptr;    // [rows, channels]
-  float* h_f32 = nullptr;
+  std::uint16_t* h_tiles = nullptr;   // tiles of the rows, for the tile loop
+  float* h_f32 = nullptr;             // [rows, channels]
   float* y = nullptr;
   std::int64_t part_rows = 0;
 };

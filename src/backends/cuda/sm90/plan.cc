@@ -35,6 +35,8 @@ struct Rows {
   std::span<float> h_f32;            // [rows, inter], where h is quantised by rows
   std::span<std::uint16_t> h_bf16;   // [rows, inter], where it is not
   QuantizedRows h;
+  std::span<std::uint16_t> x_tiles;  // for the tile loop
+  std::span<std::uint16_t> h_tiles;
   std::span<float> y;                // [parts, rows, hidden]
   std::span<float> partials;
   std::span<cuda::TokenTile> tiles;
@@ -104,7 +106,7 @@ struct Sm90Plan::Workspace {
 
   // Over all numbers of tokens up to the plan's.
   struct Largest {
-    std::int64_t partials = 0, arrivals = 0, tiles = 0, y_rows = 0;
+    std::int64_t partials = 0, arrivals = 0, tiles = 0, y_rows = 0, tiled = 0;
 
     void grow(const Sm90Plan& plan, bool is_shared, std::int64_t tokens) {
       const Problem& problem = plan.weights_->problem();
@@ -117,6 +119,7 @@ struct Sm90Plan::Workspace {
       // The next larger count may have the tiles of this one's kernel, and twice its tokens at most.
       tiles = std::max(tiles, cuda::most_tiles(2 * rows, bank.experts(), choice.gate_up->max_rows));
       y_rows = std::max(y_rows, choice.parts_down * rows);
+      if (!choice.gate_up->streams) tiled = std::max(tiled, cuda::tiled_size(rows, tiles));
     }
   };
 
@@ -130,6 +133,8 @@ struct Sm90Plan::Workspace {
     } else {
       out.h_bf16 = carver.take<std::uint16_t>(rows * inter);
     }
+    out.x_tiles = carver.take<std::uint16_t>(most.tiled * cuda::tiled_k(hidden));
+    out.h_tiles = carver.take<std::uint16_t>(most.tiled * cuda::tiled_k(inter));
     out.y = carver.take<float>(std::max(most.y_rows, rows) * hidden);
     out.partials = carver.take<float>(most.partials);
     out.tiles = carver.take<cuda::TokenTile>(std::max(most.tiles, std::min(rows, experts)));
@@ -255,10 +260,24 @@ void Sm90Plan::run(const RunArgs& args) const {
   const auto run_bank = [&](const ExpertBank& bank, const Rows& rows, const Choice& choice, bool routed,
                             std::int32_t* claims, std::string_view prefix) {
     const bool x_is_quantized = !rows.x.values.empty();
+    const bool h_is_quantized = !rows.h.values.empty();
+    const bool streams = choice.gate_up->streams;
+    const auto into_tiles = [&](const std::uint16_t* from, std::int64_t k, bool gathers, std::span<std::uint16_t> to) {
+      cuda::gather_tiles({.from = from,
+                          .k = k,
+                          .choice_of = gathers ? space.order.choice_of : nullptr,
+                          .top_k = problem.top_k,
+                          .tiles = tiles_of(rows, choice),
+                          .most_tiles = cuda::most_tiles(routed ? tokens * problem.top_k : tokens, bank.experts(),
+                                                         choice.gate_up->max_rows),
+                          .to = to.data()},
+                         stream);
+    };
+    const bool gathers = routed && !(x_is_quantized && is_static);
     Gemm gemm{.weights = bank.gemm(GemmKind::kGateUp),
               .x = x_is_quantized ? rows.x.values.data() : args.x.data(),
               .x_scale = x_is_quantized ? rows.x.scale.data() : nullptr,
-              .gather_top_k = routed && !(x_is_quantized && is_static) ? static_cast<std::int32_t>(problem.top_k) : 0,
+              .gather_top_k = gathers ? static_cast<std::int32_t>(problem.top_k) : 0,
               .choice_of = routed ? space.order.choice_of : nullptr,
               .tiles = tiles_of(rows, choice),
               .tiles_are_ready = x_is_quantized || !routed,
@@ -268,10 +287,16 @@ void Sm90Plan::run(const RunArgs& args) const {
               .parts = choice.parts_gate_up,
               .activation = problem.activation,
               .row_weight = routed && weighs_rows ? args.topk_weights.data() : nullptr,
-              .h_bf16 = rows.h_bf16.data(),
+              .h_bf16 = streams && !h_is_quantized ? rows.h_bf16.data() : nullptr,
+              .h_tiles = streams || h_is_quantized ? nullptr : rows.h_tiles.data(),
               .h_f32 = rows.h_f32.data()};
-    if (routed && choice.gate_up->streams && !x_is_quantized && !weighs_rows &&
-        tokens * problem.top_k <= kOwnOrderChoices && choice.parts_gate_up == 1) {
+    if (!streams) {
+      into_tiles(gemm.x, problem.hidden, gathers, rows.x_tiles);
+      gemm.x = rows.x_tiles.data();
+      done(std::string(prefix) + "gather");
+    }
+    if (routed && streams && !x_is_quantized && !weighs_rows && tokens * problem.top_k <= kOwnOrderChoices &&
+        choice.parts_gate_up == 1) {
       gemm.own_ids = args.topk_ids.data();
       gemm.own_choices = static_cast<std::int32_t>(tokens * problem.top_k);
       gemm.own_experts = static_cast<std::int32_t>(problem.experts);
@@ -280,13 +305,13 @@ void Sm90Plan::run(const RunArgs& args) const {
     gemm.own_ids = nullptr;
     done(std::string(prefix) + "gemm 1");
 
-    const bool h_is_quantized = !rows.h.values.empty();
     if (h_is_quantized) {
       quantize_h(bank, rows, routed, nullptr, nullptr);
+      if (!streams) into_tiles(rows.h.values.data(), bank.inter(), false, rows.h_tiles);
       done(std::string(prefix) + "quantize h");
     }
     gemm.weights = bank.gemm(GemmKind::kDown);
-    gemm.x = h_is_quantized ? rows.h.values.data() : rows.h_bf16.data();
+    gemm.x = !streams ? rows.h_tiles.data() : h_is_quantized ? rows.h.values.data() : rows.h_bf16.data();
     gemm.x_scale = h_is_quantized ? rows.h.scale.data() : nullptr;
     gemm.gather_top_k = 0;
     gemm.tiles_are_ready = true;
@@ -344,10 +369,31 @@ void Sm90Plan::hand_out(const RunArgs& args, const Workspace& space) const {
   fetch(numbers, space.order.row_of, args.tokens * problem.top_k);
   out.row_of.assign(numbers.begin(), numbers.end());
 
+  const auto fetch_tiles = [&](const Rows& rows, std::int64_t inter, std::int64_t count, std::vector<std::uint16_t>& to) {
+    std::vector<std::int32_t> tile_count;
+    fetch(tile_count, rows.tile_count.data(), 1);
+    std::vector<cuda::TokenTile> tiles;
+    fetch(tiles, rows.tiles.data(), tile_count[0]);
+    to.resize(static_cast<std::size_t>(count * inter));
+    std::vector<std::uint16_t> block;
+    for (std::size_t i = 0; i < tiles.size(); ++i) {
+      const std::int64_t columns = cuda::tiled_columns(tiles[i].rows);
+      const std::int64_t k = cuda::tiled_k(inter);
+      fetch(block, rows.h_tiles.data() + cuda::tiled_begin(tiles[i], static_cast<std::int64_t>(i)) * k, columns * k);
+      for (std::int64_t c = 0; c < tiles[i].rows; ++c)
+        for (std::int64_t j = 0; j < inter; ++j)
+          to[static_cast<std::size_t>((tiles[i].row + c) * inter + j)] =
+              block[static_cast<std::size_t>(cuda::tiled_at(columns, c, j))];
+    }
+  };
   const auto fetch_rows = [&](const Rows& rows, const ExpertBank& bank, ActivationFormat format, std::int64_t count,
                               bool routed, Intermediate::Rows& to) {
     to = {.format = format, .rows = count, .inter = bank.inter()};
-    if (format == ActivationFormat::kBf16) return fetch(to.bf16, rows.h_bf16.data(), count * bank.inter());
+    if (format == ActivationFormat::kBf16) {
+      const Choice choice = routed ? routed_choice(args.tokens) : shared_choice(args.tokens);
+      if (!choice.gate_up->streams) return fetch_tiles(rows, bank.inter(), count, to.bf16);
+      return fetch(to.bf16, rows.h_bf16.data(), count * bank.inter());
+    }
     Buffer codes(MemoryKind::kCuda, static_cast<std::size_t>(std::max<std::int64_t>(count, 1) * bank.inter() / 2));
     Buffer sf(MemoryKind::kCuda, static_cast<std::size_t>(std::max<std::int64_t>(count, 1) * bank.inter() / kNvfp4Block));
     cuda::QuantizeRows call{.from_f32 = rows.h_f32.data(),

@@ -73,18 +73,6 @@ __device__ __forceinline__ void bulk_copy(void* shared, const void* global, std:
       : "memory");
 }
 
-// cp.async (9.7.9.25.3.1), 16 bytes past the first-level cache; the bytes after `valid` are zeros. Says nothing of memory
-// to the compiler, so that loads of the next addresses may pass it: wait_copies does.
-__device__ __forceinline__ void copy16(std::uint32_t shared, const void* global, std::uint32_t valid) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(valid));
-}
-
-// Until all copy16 of this thread are done (9.7.9.25.3.3).
-__device__ __forceinline__ void wait_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
-
-// Between generic accesses to shared memory (cp.async's too) and those of wgmma (9.7.13.4).
-__device__ __forceinline__ void fence_async_proxy() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-
 // ---- matrices of 8 x 8 b16 ------------------------------------------------------------------------------------------
 
 // ldmatrix.x4 (9.7.14.5.15): lane l gives the address of row l % 8 of matrix l / 8.

@@ -325,9 +325,8 @@ __device__ __forceinline__ int multiply_item(const Gemm& gemm, StreamShared<Conf
   }
 
   if (Kind == GemmKind::kGateUp && gemm.parts > 1 && !meet<Blocks>(gemm, stage, warp, lane, sum)) return i;
-  const Epilogue<Kind> epilogue(gemm, stage.tile, stage.panel, warp, lane, Weights::kScale, stage.part);
-#pragma unroll
-  for (int n = 0; n < Blocks; ++n) epilogue.store(sum[n], n * 8);
+  const Epilogue<Kind> epilogue(gemm, stage.tile, 0, stage.panel, warp, lane, Weights::kScale, stage.part);
+  epilogue.store(sum, 0);
   return i;
 }
 

@@ -7,8 +7,7 @@
 
 namespace megamoe::sm90 {
 
-inline constexpr int kCopyThreads = 128;    // a warpgroup, as setmaxnreg asks
-inline constexpr int kGatherers = 3;        // warps of it that gather tokens
+inline constexpr int kCopyThreads = 128;    // one copies; a warpgroup, as setmaxnreg asks
 inline constexpr int kTileColumns = 16;               // step of N; a tile's rows are rounded up to it
 inline constexpr int kWgmmaColumns = 256;             // beyond, two wgmma share one A operand
 
@@ -39,6 +38,8 @@ struct TileConfig {
   static_assert((Columns > kWgmmaColumns ? Columns / 4 : Columns / 2) + 32 <= kEntryRegisters);
   // How many wgmma run while the next one's weights are decoded: each keeps four more registers.
   static constexpr int kInFlight = kMultiplyRegisters - Columns / 2 >= 56 ? 2 : 1;
+  // Blocks of 8 columns that the epilogue has in hand.
+  static constexpr int kEpilogueBlocks = kMultiplyRegisters - Columns / 2 >= 104 ? 4 : 2;
 };
 
 }  // namespace megamoe::sm90
