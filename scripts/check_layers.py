@@ -32,6 +32,8 @@ PUBLIC = {
     "device": "backends",
     "checkpoint": "checkpoint",
     "tensor_file": "checkpoint",
+    "prepared_file": "checkpoint",
+    "cuda_ops": "backends",
 }
 
 SOURCES = {".h", ".cc", ".cuh", ".cu"}

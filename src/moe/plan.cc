@@ -10,16 +10,11 @@
 namespace megamoe {
 namespace {
 
-// "auto" means every backend, "cuda" means "cuda/sm90" and its like.
-bool matches(std::string_view asked, std::string_view backend) {
-  return asked == "auto" || asked == backend || asked == backend.substr(0, backend.find('/'));
-}
-
 // "cpu: <reason>; reference: <reason>", of those that were asked.
 std::string refusals(const std::vector<Candidate>& all, std::string_view asked) {
   std::string text;
   for (const Candidate& candidate : all) {
-    if (candidate.refusal.empty() || !matches(asked, candidate.backend)) continue;
+    if (candidate.refusal.empty() || !means_backend(asked, candidate.backend)) continue;
     if (!text.empty()) text += "; ";
     text += std::string(candidate.backend) + ": " + candidate.refusal;
   }
@@ -36,7 +31,7 @@ const Backend& choose(const Problem& problem, std::string_view asked) {
   const std::vector<Candidate> all = candidates(problem);
   bool found = false;
   for (std::size_t i = 0; i < all.size(); ++i) {
-    if (!matches(asked, all[i].backend)) continue;
+    if (!means_backend(asked, all[i].backend)) continue;
     if (all[i].refusal.empty()) return *backends()[i];
     found = true;
     if (asked == all[i].backend) throw Error(Code::kUnsupported, asked, ": ", all[i].refusal);
@@ -57,6 +52,10 @@ std::int64_t most_tokens(const Problem& problem) {
 }
 
 }  // namespace
+
+bool means_backend(std::string_view asked, std::string_view backend) {
+  return asked == "auto" || asked == backend || asked == backend.substr(0, backend.find('/'));
+}
 
 ExpertView ExpertSource::shared_expert(ExpertScratch& /*scratch*/) const {
   throw Error(Code::kInternal, "expert source: the problem has a shared expert, but the source gives none");

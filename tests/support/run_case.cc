@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
 
 #include "support/placed_inputs.h"
 
@@ -15,11 +16,13 @@ std::vector<double> Result::as_doubles() const {
 }
 
 Layer::Layer(const Case& c, std::string_view backend, std::int64_t max_tokens, int threads)
-    : plan_(std::make_unique<Plan>(
-          prepare(c.test.problem, c.weights, {.backend = std::string(backend), .threads = threads}),
-          PlanOptions{.max_tokens = max_tokens, .threads = threads})) {
+    : Layer(prepare(c.test.problem, c.weights, {.backend = std::string(backend), .threads = threads}), max_tokens,
+            threads) {
   EXPECT_EQ(plan_->backend(), backend);
 }
+
+Layer::Layer(std::shared_ptr<const PreparedWeights> weights, std::int64_t max_tokens, int threads)
+    : plan_(std::make_unique<Plan>(std::move(weights), PlanOptions{.max_tokens = max_tokens, .threads = threads})) {}
 
 Result Layer::run(const Case& c, const RunOptions& options) const {
   const auto elements = static_cast<std::size_t>(c.test.tokens * c.test.problem.hidden);

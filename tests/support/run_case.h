@@ -31,6 +31,7 @@ struct RunOptions {
 class Layer {
  public:
   Layer(const Case& c, std::string_view backend, std::int64_t max_tokens, int threads = 0);
+  Layer(std::shared_ptr<const PreparedWeights> weights, std::int64_t max_tokens, int threads = 0);
 
   Result run(const Case& c, const RunOptions& options = {}) const;  // fails the test if a canary died
   const Plan& plan() const { return *plan_; }

@@ -5,6 +5,17 @@
 namespace megamoe {
 namespace {
 
+class CpuForm : public PreparedForm {
+ public:
+  int version() const noexcept override { return cpu::kLayoutVersion; }
+  std::vector<Section> sections(const PreparedWeights& weights) const override {
+    return static_cast<const cpu::CpuWeights&>(weights).sections();
+  }
+  std::shared_ptr<const PreparedWeights> load(const Problem& problem, const SectionSource& source) const override {
+    return std::make_shared<cpu::CpuWeights>(problem, source);
+  }
+};
+
 class CpuBackend : public Backend {
  public:
   std::string_view name() const noexcept override { return "cpu"; }
@@ -26,6 +37,11 @@ class CpuBackend : public Backend {
                                  const PlanOptions& options) const override {
     return std::make_unique<cpu::CpuPlan>(std::static_pointer_cast<const cpu::CpuWeights>(weights), options);
   }
+
+  const PreparedForm* prepared_form() const noexcept override { return &form_; }
+
+ private:
+  CpuForm form_;
 };
 
 }  // namespace

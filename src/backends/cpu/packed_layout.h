@@ -23,6 +23,9 @@
 
 namespace megamoe::cpu {
 
+// Of this layout, in files of prepared weights: another number whenever the same weights give other bytes.
+inline constexpr int kLayoutVersion = 1;
+
 inline constexpr std::int64_t kLanes = 32;
 inline constexpr std::int64_t kPairLanes = kLanes / 2;  // channels of a gate|up group
 inline constexpr std::int64_t kTileK = 64;

@@ -7,6 +7,17 @@
 namespace megamoe {
 namespace {
 
+class Sm90Form : public PreparedForm {
+ public:
+  int version() const noexcept override { return sm90::kLayoutVersion; }
+  std::vector<Section> sections(const PreparedWeights& weights) const override {
+    return static_cast<const sm90::Sm90Weights&>(weights).sections();
+  }
+  std::shared_ptr<const PreparedWeights> load(const Problem& problem, const SectionSource& source) const override {
+    return std::make_shared<sm90::Sm90Weights>(problem, source);
+  }
+};
+
 class Sm90Backend : public Backend {
  public:
   std::string_view name() const noexcept override { return "cuda/sm90"; }
@@ -35,6 +46,11 @@ class Sm90Backend : public Backend {
     return std::make_unique<sm90::Sm90Plan>(std::static_pointer_cast<const sm90::Sm90Weights>(weights), options,
                                             multiprocessors);
   }
+
+  const PreparedForm* prepared_form() const noexcept override { return &form_; }
+
+ private:
+  Sm90Form form_;
 };
 
 }  // namespace

@@ -32,6 +32,9 @@
 
 namespace megamoe::sm90 {
 
+// Of this layout, in files of prepared weights: another number whenever the same weights give other bytes.
+inline constexpr int kLayoutVersion = 1;
+
 inline constexpr int kTileFeatures = 64;
 inline constexpr int kTileK = 64;
 inline constexpr int kPanelFeatures = 128;

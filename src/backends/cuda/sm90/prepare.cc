@@ -1,6 +1,7 @@
 #include "backends/cuda/sm90/prepare.h"
 
 #include <algorithm>
+#include <cstring>
 #include <mutex>
 
 #include "backends/cuda/sm90/pack_kernel.h"
@@ -11,6 +12,8 @@
 
 namespace megamoe::sm90 {
 namespace {
+
+constexpr const char* kSharedGate = "shared.gate";  // section
 
 // UE5M3 holds no sign and no NaN.
 void check_scales(std::string_view what, std::int64_t expert, const MatrixView& matrix) {
@@ -127,9 +130,49 @@ void ExpertBank::finish() {
   cuda_check(cudaDeviceSynchronize(), "packing weights");
 }
 
+void ExpertBank::load(const std::string& prefix, const SectionSource& source) {
+  const auto copy = [&](const char* name, std::vector<float>& host) {
+    const std::span<const std::byte> bytes = source.section(prefix + name, host.size() * sizeof(float));
+    std::memcpy(host.data(), bytes.data(), bytes.size());
+  };
+  gate_up_.upload(source.section(prefix + ".gate_up", gate_up_.size()));
+  down_.upload(source.section(prefix + ".down", down_.size()));
+  copy(".scalars", host_scalars_);
+  if (!host_biases_.empty()) copy(".biases", host_biases_);
+  finish();
+}
+
+void ExpertBank::add_sections(const std::string& prefix, std::vector<Section>& out) const {
+  const auto add = [&](const char* name, const Buffer& buffer) {
+    if (buffer.size() != 0) out.push_back({prefix + name, buffer.as<std::byte>(), MemoryKind::kCuda});
+  };
+  add(".gate_up", gate_up_);
+  add(".down", down_);
+  add(".scalars", scalars_);
+  add(".biases", biases_);
+}
+
+Sm90Weights::Sm90Weights(const Problem& problem, const SectionSource& source)
+    : problem_(problem), routed_(problem.hidden, problem.inter, problem.experts, problem.weights, problem.has_bias) {
+  routed_.load("routed", source);
+  if (problem.shared.inter == 0) return;
+  shared_ = ExpertBank(problem.hidden, problem.shared.inter, 1, problem.shared.weights, false);
+  shared_.load("shared", source);
+  if (!problem.shared.gated) return;
+  shared_gate_ = Buffer(MemoryKind::kCuda, static_cast<std::size_t>(problem.hidden) * sizeof(float));
+  shared_gate_.upload(source.section(kSharedGate, shared_gate_.size()));
+}
+
+std::vector<Section> Sm90Weights::sections() const {
+  std::vector<Section> all;
+  routed_.add_sections("routed", all);
+  shared_.add_sections("shared", all);
+  if (shared_gate_.size() != 0) all.push_back({kSharedGate, shared_gate_.as<std::byte>(), MemoryKind::kCuda});
+  return all;
+}
+
 Sm90Weights::Sm90Weights(const Problem& problem, const ExpertSource& source, int threads)
-    : problem_(problem),
-      routed_(problem.hidden, problem.inter, problem.experts, problem.weights, problem.has_bias) {
+    : problem_(problem), routed_(problem.hidden, problem.inter, problem.experts, problem.weights, problem.has_bias) {
   // Making an expert may cost the source much (a conversion): that runs on all threads, the way to the device on one.
   const Threads pool(threads);
   std::vector<ExpertScratch> scratch(static_cast<std::size_t>(pool.count()));

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "backends/cuda/sm90/gemm.h"
 #include "megamoe/buffer.h"
 #include "megamoe/moe.h"
+#include "moe/backend.h"
 
 namespace megamoe::sm90 {
 
@@ -30,9 +32,11 @@ class ExpertBank {
   // After the last store.
   void finish();
 
-  std::size_t bytes() const noexcept {
-    return gate_up_.size() + down_.size() + scalars_.size() + biases_.size();
-  }
+  // Instead of stores and finish: the sections that `add_sections` of such a bank gave, by their names.
+  void load(const std::string& prefix, const SectionSource& source);
+  void add_sections(const std::string& prefix, std::vector<Section>& out) const;
+
+  std::size_t bytes() const noexcept { return gate_up_.size() + down_.size() + scalars_.size() + biases_.size(); }
 
  private:
   std::int64_t hidden_ = 0, inter_ = 0, experts_ = 0;
@@ -47,6 +51,7 @@ class ExpertBank {
 class Sm90Weights : public PreparedWeights {
  public:
   Sm90Weights(const Problem& problem, const ExpertSource& source, int threads);
+  Sm90Weights(const Problem& problem, const SectionSource& source);
 
   std::string_view backend() const noexcept override { return "cuda/sm90"; }
   const Problem& problem() const noexcept override { return problem_; }
@@ -55,6 +60,7 @@ class Sm90Weights : public PreparedWeights {
   const ExpertBank& routed() const noexcept { return routed_; }
   const ExpertBank& shared() const noexcept { return shared_; }
   const float* shared_gate() const noexcept { return shared_gate_.as<float>().data(); }  // [hidden] or nullptr
+  std::vector<Section> sections() const;
 
  private:
   Problem problem_;
