@@ -35,6 +35,36 @@ std::size_t order_rows_scratch_bytes(std::int64_t tokens, std::int64_t top_k, st
 // kernels wrote.
 void order_rows(const OrderRows& call, cudaStream_t stream);
 
+// ---- Rows that are in order already ---------------------------------------------------------------------------------
+
+// What order_rows gives, for rows that the caller has ordered.
+struct TakeOffsets {
+  const std::int32_t* expert_offsets =
+      nullptr;  // [experts] the row after each expert's last, ascending: inclusive sums
+  std::int64_t experts = 0;
+  std::int64_t rows = 0;  // offsets beyond it, or below an earlier one, give their expert no rows there
+  TileList tiles;
+  std::int32_t* row_begin = nullptr;  // [experts + 1]
+  std::int32_t* counters = nullptr;   // set to 0
+  std::int64_t counter_count = 0;
+};
+// The first launch of a call, as order_rows is.
+void take_offsets(const TakeOffsets& call, cudaStream_t stream);
+
+// NVFP4 rows as the GEMMs take them.
+struct DecodeRows {
+  const std::uint8_t* codes = nullptr;  // [rows, cols / 2]
+  const std::uint8_t* sf = nullptr;     // [rows, cols / 16]
+  std::int64_t rows = 0;
+  std::int64_t cols = 0;                    // a multiple of 16
+  const float* expert_scale = nullptr;      // [experts] of the rows of each; nullptr: 1
+  const std::int32_t* row_begin = nullptr;  // [experts + 1]
+  std::int64_t experts = 0;
+  std::uint16_t* values = nullptr;  // [rows, cols] bf16 bits of e2m1 * e4m3, exact
+  float* global_scale = nullptr;    // [rows]
+};
+void decode_rows(const DecodeRows& call, cudaStream_t stream);
+
 // ---- Gather and quantise --------------------------------------------------------------------------------------------
 
 enum class BlockRecipe : std::uint8_t { kRne, kBridge };

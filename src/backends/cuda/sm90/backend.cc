@@ -1,4 +1,5 @@
 #include "backends/cuda/common/device.h"
+#include "backends/cuda/sm90/packed_weight.h"
 #include "backends/cuda/sm90/plan.h"
 #include "backends/cuda/sm90/prepare.h"
 #include "backends/cuda/sm90/problems.h"

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <mutex>
 
-#include "backends/cuda/sm90/pack_kernel.h"
+#include "backends/cuda/sm90/packer.h"
 #include "base/cuda_check.h"
 #include "base/threads.h"
 #include "megamoe/error.h"
@@ -14,56 +14,6 @@ namespace megamoe::sm90 {
 namespace {
 
 constexpr const char* kSharedGate = "shared.gate";  // section
-
-// UE5M3 holds no sign and no NaN.
-void check_scales(std::string_view what, std::int64_t expert, const MatrixView& matrix) {
-  if (matrix.format != WeightFormat::kNvfp4) return;
-  const std::span scales(matrix.sf, static_cast<std::size_t>(matrix.rows * matrix.cols / 16));
-  const auto bad = std::find_if(scales.begin(), scales.end(), [](std::byte sf) { return sf > std::byte{0x7E}; });
-  if (bad == scales.end()) return;
-  const std::int64_t block = bad - scales.begin();
-  throw Error(Code::kInvalidArgument, "weights: block scale byte ", std::to_integer<int>(*bad), " of expert ", expert,
-              "'s ", what, " at row ", block / (matrix.cols / 16), ", element ", block % (matrix.cols / 16) * 16,
-              " is negative or NaN, accepted: 0x00 to 0x7E");
-}
-
-std::size_t data_bytes(WeightFormat format, std::int64_t elements) {
-  return static_cast<std::size_t>(format == WeightFormat::kNvfp4 ? elements / 2 : elements * 2);
-}
-
-std::size_t canonical_bytes(WeightFormat format, std::int64_t elements) {
-  return data_bytes(format, elements) + (format == WeightFormat::kNvfp4 ? static_cast<std::size_t>(elements / 16) : 0);
-}
-
-// Copies canonical matrices to the device and packs them there.
-class Packer {
- public:
-  explicit Packer(Buffer& staging) : staging_(staging) {}
-
-  void pack(const MatrixView& matrix, const MatrixView* up, std::byte* packed) {
-    CanonicalRows rows{.rows = matrix.rows, .k = matrix.cols, .pairs = up != nullptr};
-    copy(matrix, rows.data[0], rows.sf[0]);
-    if (up != nullptr) copy(*up, rows.data[1], rows.sf[1]);
-    pack_on_device(matrix.format, rows, packed, nullptr);
-  }
-
- private:
-  void copy(const MatrixView& matrix, const std::byte*& data, const std::byte*& sf) {
-    const std::int64_t elements = matrix.rows * matrix.cols;
-    data = upload(matrix.data, data_bytes(matrix.format, elements));
-    if (matrix.format == WeightFormat::kNvfp4) sf = upload(matrix.sf, static_cast<std::size_t>(elements / 16));
-  }
-
-  const std::byte* upload(const std::byte* from, std::size_t bytes) {
-    const std::size_t at = used_;
-    staging_.upload({from, bytes}, at);
-    used_ += bytes;
-    return staging_.data() + at;
-  }
-
-  Buffer& staging_;
-  std::size_t used_ = 0;
-};
 
 }  // namespace
 
@@ -98,9 +48,10 @@ GemmWeights ExpertBank::gemm(GemmKind kind) const {
 std::size_t ExpertBank::staging_bytes() const { return canonical_bytes(format_, 3 * hidden_ * inter_); }
 
 void ExpertBank::store(std::int64_t expert, const ExpertView& view, Buffer& staging) {
-  check_scales("gate", expert, view.gate);
-  check_scales("up", expert, view.up);
-  check_scales("down", expert, view.down);
+  const std::string owner = "expert " + std::to_string(expert) + "'s ";
+  check_scales(owner + "gate", view.gate);
+  check_scales(owner + "up", view.up);
+  check_scales(owner + "down", view.down);
   Packer packer(staging);
   packer.pack(view.gate, &view.up, gate_up_.data() + expert * gemm(GemmKind::kGateUp).expert_bytes);
   packer.pack(view.down, nullptr, down_.data() + expert * gemm(GemmKind::kDown).expert_bytes);
