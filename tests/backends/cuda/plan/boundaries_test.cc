@@ -17,6 +17,7 @@
 namespace megamoe::sm90::test {
 namespace {
 
+using megamoe::test::ExactTokens;
 using megamoe::test::make_exact_case;
 using megamoe::test::OwnedExpert;
 using megamoe::test::OwnedMatrix;
@@ -36,7 +37,7 @@ OwnedMatrix as_bf16(const OwnedMatrix& nvfp4) {
 }
 
 Case exact_case(const std::string& sizes, WeightFormat weights) {
-  Case c = make_exact_case(sizes + " w=nvfp4");
+  Case c = make_exact_case(sizes + " w=nvfp4", ExactTokens::kDiffer);
   if (weights == WeightFormat::kNvfp4) return c;
   c.test.problem.weights = weights;
   for (OwnedExpert& expert : c.weights.experts)

@@ -31,7 +31,13 @@ class CapturedRun {
     // Global: anything in the process that could not be captured, an allocation for one, ends the capture with an
     // error.
     cuda_check(cudaStreamBeginCapture(stream.get(), cudaStreamCaptureModeGlobal), "graph capture");
-    submit();
+    try {
+      submit();
+    } catch (...) {  // a capture that goes on would fail whatever comes next
+      (void)cudaStreamEndCapture(stream.get(), &graph_);
+      if (graph_ != nullptr) (void)cudaGraphDestroy(graph_);
+      throw;
+    }
     cuda_check(cudaStreamEndCapture(stream.get(), &graph_), "graph capture");
     cuda_check(cudaGraphInstantiate(&executable_, graph_, 0), "graph instantiation");
   }
