@@ -2,7 +2,7 @@
 # Everything that needs a GPU: is what the cuda backends compute right, and how fast is it. Ends with a table.
 #
 # usage: scripts/gpu_check.sh BUILD_DIR [checks|bench|quick]...      default: checks bench
-#   checks  tests on the device, 10000 reruns, compute-sanitizer (memcheck and racecheck)
+#   checks  tests on the device, 10000 reruns, compute-sanitizer (memcheck and racecheck), which must find planted bugs
 #   bench   four published shapes from 1 to 8192 tokens, NVFP4 activations, skewed routing
 #   quick   some of both, in about a minute
 # BUILD_DIR may have been built on another machine. Results go to $OUT (default: gpu-results). Exits with 1 if a check
@@ -67,6 +67,15 @@ run_reruns() {
   check "$1 reruns" env MEGAMOE_BACKEND=cuda MEGAMOE_RERUNS="$1" "$build/bin/test_numeric" --gtest_filter='*reruns_of*'
 }
 
+# finds TOOL BUG REPORT: the tool finds nothing in the program without its bug, and in the one with it says REPORT.
+finds() {
+  local run=("$sanitizer" --tool "$1" --error-exitcode 9 "$build/bin/cuda_planted_bugs")
+  check "$1, no bug planted" "${run[@]}" none
+  # shellcheck disable=SC2016
+  check "$1 finds a planted bug ($2)" bash -c 'said=$("${@:2}" 2>&1); code=$?; echo "$said"
+    ((code == 9)) && [[ $said == *"$1"* ]]' - "$3" "${run[@]}" "$2"
+}
+
 run_sanitizer() {
   local sanitizer problems tool
   sanitizer=$(command -v compute-sanitizer || compgen -G '/usr/local/cuda*/bin/compute-sanitizer' | tail -n 1)
@@ -74,6 +83,8 @@ run_sanitizer() {
     note "compute-sanitizer" "NOT RUN" "it was not found"
     return
   fi
+  finds memcheck out-of-bounds 'Invalid __global__ write'
+  finds racecheck race 'Race reported'
   problems=$(grep -v '^#' "$root/problems/sanitizer.txt" | sed 's/ *#.*//; /^$/d')
   for tool in memcheck racecheck; do
     check "$tool, $(wc -l <<< "$problems") problems" env MEGAMOE_BACKEND=cuda MEGAMOE_PROBLEM="$problems" \

@@ -41,7 +41,7 @@ struct Builder {
     return block_step(c / 16) * (random.below(2) == 0 ? magnitude : -magnitude);
   }
 
-  std::vector<std::uint16_t> token() {
+  std::vector<std::uint16_t> token(double size) {
     const auto n = static_cast<std::size_t>(problem.hidden);
     std::vector<double> x(n);
     for (std::size_t c = 0; c < n / 2; ++c) x[c] = x[n - 1 - c] = value(static_cast<std::int64_t>(c));
@@ -49,7 +49,7 @@ struct Builder {
       for (std::size_t c = 5; c < n; c += 64) x[c] = x[n - 1 - c] = 127.0;
     for (const std::int64_t c : {kGateColumn, kUpColumn, kUnitColumn}) x[n - 1 - static_cast<std::size_t>(c)] = 0.0;
     x[kGateColumn] = 32.0;
-    x[kUpColumn] = int8() ? 64.0 : 8.0;
+    x[kUpColumn] = size * (int8() ? 64.0 : 8.0);
     x[kUnitColumn] = int8() ? 1.0 : 0.0;
     std::vector<std::uint16_t> bits;
     for (const double v : x) bits.push_back(to_bf16(v));
@@ -113,7 +113,7 @@ struct Builder {
 
 }  // namespace
 
-Case make_exact_case(std::string_view problem) {
+Case make_exact_case(std::string_view problem, ExactTokens tokens) {
   Case c;
   c.test = parse_test_problem(problem);
   const Problem& p = c.test.problem;
@@ -121,8 +121,10 @@ Case make_exact_case(std::string_view problem) {
   Builder build{p, random};
   for (std::int64_t e = 0; e < p.experts; ++e) c.weights.experts.push_back(build.expert(p.inter));
   if (p.shared.inter > 0) c.weights.shared = build.expert(p.shared.inter);
+  constexpr double kSizes[3] = {1.0, 0.5, 2.0};
   for (std::int64_t t = 0; t < c.test.tokens; ++t)
-    for (const std::uint16_t bits : build.token()) c.x.push_back(bits);
+    for (const std::uint16_t bits : build.token(tokens == ExactTokens::kDiffer ? kSizes[t % 3] : 1.0))
+      c.x.push_back(bits);
   c.ids = make_ids(c.test, random);
   constexpr float kWeights[3] = {0.25f, 0.5f, 1.0f};
   for (std::size_t i = 0; i < c.ids.size(); ++i)

@@ -21,6 +21,10 @@
 namespace megamoe::test {
 
 // hidden must be at least 64, so that there is a block for each kind of column.
-Case make_exact_case(std::string_view problem);
+//
+// All rows of one expert have the same G and U, unless tokens differ: then U of token t, and with it the row's result,
+// is half, once or twice as large by t % 3, which is as exact. Not for int8 activations.
+enum class ExactTokens { kAlike, kDiffer };
+Case make_exact_case(std::string_view problem, ExactTokens tokens = ExactTokens::kAlike);
 
 }  // namespace megamoe::test

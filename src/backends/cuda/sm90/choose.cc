@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 
 #include "backends/cuda/sm90/packed_weight.h"
 #include "megamoe/error.h"
@@ -21,10 +22,25 @@ constexpr Limit kNvfp4Limits[] = {{"stream 8", 2.0},       {"stream 16", 5.0},  
                                   {"tiles 128x304", 1e30}};
 constexpr Limit kBf16Limits[] = {{"stream 32, bf16", 20.0}, {"tiles 128x128, bf16", 1e30}};
 
-const Kernel& named(std::string_view name) {
+const Kernel* find(std::string_view name) {
   for (const Kernel& kernel : kernels())
-    if (kernel.name == name) return kernel;
+    if (kernel.name == name) return &kernel;
+  return nullptr;
+}
+
+const Kernel& named(std::string_view name) {
+  if (const Kernel* kernel = find(name)) return *kernel;
   throw Error(Code::kInternal, "kernels: no '", name, "'");
+}
+
+const Kernel& kernel_for(const GemmSizes& sizes) {
+  if (sizes.forced != nullptr && sizes.forced->weights == sizes.weights) return *sizes.forced;
+  const double mean = static_cast<double>(sizes.rows) / std::max(sizes.active, 1.0);
+  const std::span<const Limit> limits =
+      sizes.weights == WeightFormat::kNvfp4 ? std::span<const Limit>(kNvfp4Limits) : std::span<const Limit>(kBf16Limits);
+  const auto limit =
+      std::find_if(limits.begin(), limits.end(), [&](const Limit& each) { return mean <= each.mean_rows; });
+  return named(limit->kernel);
 }
 
 // Memory is busy once about this many blocks read weights at one time.
@@ -47,13 +63,17 @@ double expected_active(std::int64_t experts, std::int64_t top_k, std::int64_t to
   return static_cast<double>(experts) * (1.0 - std::pow(missed, static_cast<double>(tokens)));
 }
 
+const Kernel* forced_kernel() {
+  const char* name = std::getenv("MEGAMOE_SM90_KERNEL");
+  if (name == nullptr) return nullptr;
+  if (const Kernel* kernel = find(name)) return kernel;
+  std::string accepted;
+  for (const Kernel& kernel : kernels()) accepted += (accepted.empty() ? "'" : ", '") + std::string(kernel.name) + "'";
+  throw Error(Code::kInvalidArgument, "MEGAMOE_SM90_KERNEL: asked '", name, "', accepted: ", accepted);
+}
+
 Choice choose(const GemmSizes& sizes) {
-  const double mean = static_cast<double>(sizes.rows) / std::max(sizes.active, 1.0);
-  const std::span<const Limit> limits =
-      sizes.weights == WeightFormat::kNvfp4 ? std::span<const Limit>(kNvfp4Limits) : std::span<const Limit>(kBf16Limits);
-  const auto limit =
-      std::find_if(limits.begin(), limits.end(), [&](const Limit& each) { return mean <= each.mean_rows; });
-  const Kernel& kernel = named(limit->kernel);
+  const Kernel& kernel = kernel_for(sizes);
   return {.gate_up = &kernel,
           .down = &kernel,
           .parts_gate_up = parts_of(kernel, 2 * sizes.inter, sizes.hidden, sizes),

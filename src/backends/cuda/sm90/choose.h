@@ -23,8 +23,14 @@ struct GemmSizes {
   std::int64_t inter = 0;
   std::int64_t rows = 0;
   double active = 0;
+  const Kernel* forced = nullptr;  // taken where its weights are of this format
 };
 Choice choose(const GemmSizes& sizes);
+
+// The kernel that the environment's MEGAMOE_SM90_KERNEL names (the column `name` of kernels()), for tests and tuning: a
+// plan that is made meanwhile takes it for every number of tokens. nullptr where nothing is set. Throws
+// kInvalidArgument, naming those there are.
+const Kernel* forced_kernel();
 
 // K is cut into parts up to so many rows only.
 inline constexpr std::int64_t kMostCutRows = 256;

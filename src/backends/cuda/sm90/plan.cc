@@ -143,7 +143,10 @@ struct Sm90Plan::Workspace {
 };
 
 Sm90Plan::Sm90Plan(std::shared_ptr<const Sm90Weights> weights, const PlanOptions& options, int multiprocessors)
-    : weights_(std::move(weights)), max_tokens_(options.max_tokens), multiprocessors_(multiprocessors) {
+    : weights_(std::move(weights)),
+      max_tokens_(options.max_tokens),
+      multiprocessors_(multiprocessors),
+      forced_(forced_kernel()) {
   allow_shared_memory();
   Carver count{std::span<std::byte>()};
   Workspace(count, *this);
@@ -156,7 +159,8 @@ Choice Sm90Plan::routed_choice(std::int64_t tokens) const {
                  .hidden = problem.hidden,
                  .inter = problem.inter,
                  .rows = tokens * problem.top_k,
-                 .active = expected_active(problem.experts, problem.top_k, tokens)});
+                 .active = expected_active(problem.experts, problem.top_k, tokens),
+                 .forced = forced_});
 }
 
 Choice Sm90Plan::shared_choice(std::int64_t tokens) const {
@@ -165,7 +169,8 @@ Choice Sm90Plan::shared_choice(std::int64_t tokens) const {
                  .hidden = problem.hidden,
                  .inter = problem.shared.inter,
                  .rows = tokens,
-                 .active = 1});
+                 .active = 1,
+                 .forced = forced_});
 }
 
 std::string Sm90Plan::describe() const {

@@ -29,6 +29,7 @@ class Sm90Plan : public PlanImpl {
   std::shared_ptr<const Sm90Weights> weights_;
   std::int64_t max_tokens_;
   int multiprocessors_;
+  const Kernel* forced_;  // forced_kernel() when the plan was made
   std::size_t workspace_bytes_ = 0;
 };
 
