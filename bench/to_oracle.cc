@@ -52,7 +52,8 @@ oracle::Expert to_oracle(const ExpertView& expert) {
 oracle::Intermediate to_oracle(const Intermediate& intermediate) {
   return {.routed = to_oracle(intermediate.routed),
           .shared = to_oracle(intermediate.shared),
-          .row_of = intermediate.row_of};
+          .row_of = intermediate.row_of,
+          .y_is_bf16 = intermediate.y_is_bf16};
 }
 
 oracle::Layer to_oracle(const Problem& problem) {

@@ -185,6 +185,7 @@ struct Intermediate {
   Rows shared;                          // one row a token; empty without a shared expert
   std::vector<std::int64_t> row_begin;  // [experts + 1]
   std::vector<std::int64_t> row_of;     // [tokens, top_k], -1 = no row
+  bool y_is_bf16 = false;               // the second GEMM's rows were rounded to bf16 before they were summed
 };
 
 // Is told of the stages of a run as each one's work is submitted, in order: what `stream` holds then is the work of all

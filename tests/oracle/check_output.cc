@@ -10,6 +10,8 @@
 namespace oracle {
 namespace {
 
+constexpr double kBf16Unit = 0x1p-8;  // half a step of 8 significant bits
+
 // A sum of products and the sum of their magnitudes.
 struct Sum {
   double value = 0.0;
@@ -35,18 +37,20 @@ Sum dot(const std::vector<double>& h, const double* w) {
 struct Element {
   double value = 0.0;
   double magnitude = 0.0;
-  double extra = 0.0;  // error of the shared gate
+  double extra = 0.0;  // error of the shared gate, and of rows rounded to bf16
 };
 
-// `bias_weight` is what the bias is multiplied with beside `weight`.
+// `bias_weight` is what the bias is multiplied with beside `weight`; `rounding` is the relative error of y's own format.
 void add_row(const Expert& expert, const std::vector<double>& down, const std::vector<double>& h, Bounded weight,
-             double bias_weight, std::span<Element> out) {
+             double bias_weight, double rounding, std::span<Element> out) {
   for (std::size_t n = 0; n < out.size(); ++n) {
     const Sum y = dot(h, &down[n * h.size()]);
     const double bias = expert.down_bias.empty() ? 0.0 : bias_weight * static_cast<double>(expert.down_bias[n]);
     out[n].value += weight.value * (y.value + bias);
     out[n].magnitude += std::fabs(weight.value) * (y.magnitude + std::fabs(bias));
     out[n].extra += weight.half * std::fabs(y.value + bias);
+    const double before = std::fabs(y.value + bias) + static_cast<double>(h.size() + 8) * kUnit * y.magnitude;
+    out[n].extra += std::fabs(weight.value) * rounding * before;
   }
 }
 
@@ -110,21 +114,21 @@ Report check_output(const Layer& layer, const Batch& batch, const Intermediate& 
       const double w = static_cast<double>(batch.weights[choice]);
       add_row(layer.experts[e], down, decode(got.routed, got.row_of[choice]),
               {layer.weight_before_gemm2 ? 1.0 : w, 0.0}, layer.weight_before_gemm2 ? w : 1.0,
-              row_of_want(static_cast<std::int64_t>(choice) / layer.top_k));
+              got.y_is_bf16 ? kBf16Unit : 0.0, row_of_want(static_cast<std::int64_t>(choice) / layer.top_k));
     }
   }
   if (layer.shared_inter > 0) {
     const std::vector<double> down = decode(layer.shared.down);
     for (std::int64_t t = 0; t < batch.tokens; ++t)
       add_row(layer.shared, down, decode(got.shared, t),
-              shared_factor(layer, batch.x.subspan(static_cast<std::size_t>(t) * hidden, hidden)), 1.0, row_of_want(t));
+              shared_factor(layer, batch.x.subspan(static_cast<std::size_t>(t) * hidden, hidden)), 1.0, 0.0, row_of_want(t));
   }
 
   Report report;
   report.elements = static_cast<std::int64_t>(output.size());
   std::vector<double> bounds, references;
   const double inner = static_cast<double>(std::max(layer.inter, layer.shared_inter) + layer.top_k + 8);
-  const double rounding = type == OutputType::kBf16 ? 0x1p-8 : kUnit;
+  const double rounding = type == OutputType::kBf16 ? kBf16Unit : kUnit;
   for (std::int64_t t = 0; t < batch.tokens; ++t) {
     const RowState state = has_rows(layer, batch, t) ? state_of(layer, batch, t) : RowState::kJudged;
     if (state == RowState::kUnjudged) continue;

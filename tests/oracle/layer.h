@@ -71,6 +71,7 @@ struct Rows {
 struct Intermediate {
   Rows routed{}, shared{};
   std::span<const std::int64_t> row_of{};  // [tokens, top_k]
+  bool y_is_bf16 = false;                  // rows of the second GEMM were rounded once more
 };
 
 // A whole matrix as doubles [rows * cols]; exact.

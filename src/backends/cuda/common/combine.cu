@@ -25,6 +25,10 @@ __device__ float4 fma(float factor, float4 a, float4 sum) {
 }
 
 __device__ float4 load(const float* y, std::int64_t element) { return *reinterpret_cast<const float4*>(y + element); }
+__device__ float4 load(const std::uint16_t* y, std::int64_t element) {
+  const ushort4 bits = *reinterpret_cast<const ushort4*>(y + element);
+  return {bf16_to_float(bits.x), bf16_to_float(bits.y), bf16_to_float(bits.z), bf16_to_float(bits.w)};
+}
 
 __device__ void store(const Combine& call, std::int64_t element, float4 sum) {
   if (call.output_f32 != nullptr) {
@@ -37,8 +41,8 @@ __device__ void store(const Combine& call, std::int64_t element, float4 sum) {
 }
 
 // The sum of a row's parts; kParts of 0: call.parts, whatever it is.
-template <int kParts>
-__device__ void add_parts(const float* y, std::int64_t parts, std::int64_t part_stride, const bool (&wanted)[kBatch],
+template <int kParts, class Y>
+__device__ void add_parts(const Y* y, std::int64_t parts, std::int64_t part_stride, const bool (&wanted)[kBatch],
                           const std::int64_t (&element)[kBatch], float4 (&sums)[kBatch]) {
 #pragma unroll
   for (int j = 0; j < kBatch; ++j)
@@ -51,7 +55,7 @@ __device__ void add_parts(const float* y, std::int64_t parts, std::int64_t part_
   }
 }
 
-template <int kParts>
+template <int kParts, bool kRounded>
 __global__ void __launch_bounds__(kThreads) megamoe_combine(Combine call, std::int64_t blocks_of_token) {
   wait_for_previous();
   let_next_start();
@@ -81,7 +85,10 @@ __global__ void __launch_bounds__(kThreads) megamoe_combine(Combine call, std::i
       element[j] = row * call.hidden + column;
     }
     float4 y[kBatch];
-    add_parts<kParts>(call.y, call.parts, call.part_rows * call.hidden, wanted, element, y);
+    if constexpr (kRounded)
+      add_parts<1>(call.y_bf16, 1, 0, wanted, element, y);
+    else
+      add_parts<kParts>(call.y, call.parts, call.part_rows * call.hidden, wanted, element, y);
 #pragma unroll
     for (int j = 0; j < kBatch; ++j)
       if (const float weight = __shfl_sync(~0u, my_weight, j); wanted[j]) sum = fma(weight, y[j], sum);
@@ -101,11 +108,12 @@ __global__ void __launch_bounds__(kThreads) megamoe_combine(Combine call, std::i
   if (active) store(call, element, sum);
 }
 
-auto kernel_for(std::int64_t parts) {
-  return parts == 1   ? megamoe_combine<1>
-         : parts == 2 ? megamoe_combine<2>
-         : parts == 4 ? megamoe_combine<4>
-                      : megamoe_combine<0>;
+auto kernel_for(const Combine& call) {
+  if (call.y_bf16 != nullptr) return megamoe_combine<1, true>;
+  return call.parts == 1   ? megamoe_combine<1, false>
+         : call.parts == 2 ? megamoe_combine<2, false>
+         : call.parts == 4 ? megamoe_combine<4, false>
+                           : megamoe_combine<0, false>;
 }
 
 }  // namespace
@@ -118,7 +126,7 @@ void combine(const Combine& call, cudaStream_t stream) {
   if (blocks > INT32_MAX)
     throw Error(Code::kUnsupported, "combine: asked ", call.tokens, " tokens of ", call.hidden,
                 " columns, accepted: up to ", INT32_MAX / blocks_of_token, " tokens");
-  launch(kernel_for(call.parts), static_cast<unsigned>(blocks), static_cast<unsigned>(threads), 0, stream, call,
+  launch(kernel_for(call), static_cast<unsigned>(blocks), static_cast<unsigned>(threads), 0, stream, call,
          blocks_of_token);
 }
 

@@ -127,6 +127,7 @@ struct Combine {
   const float* topk_weights = nullptr;     // nullptr: y holds them already (1.0)
   const std::int32_t* row_of = nullptr;    // [tokens, top_k]
   const float* y = nullptr;                // [parts, part_rows, hidden]
+  const std::uint16_t* y_bf16 = nullptr;   // instead: [rows, hidden], one part
   std::int64_t parts = 1;
   std::int64_t part_rows = 0;
   const float* shared_y = nullptr;  // [shared_parts, tokens, hidden] or nullptr

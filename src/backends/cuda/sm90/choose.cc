@@ -17,9 +17,8 @@ struct Limit {
   double mean_rows;
 };
 constexpr Limit kNvfp4Limits[] = {{"stream 8", 2.0},       {"stream 16", 5.0},       {"stream 32", 20.0},
-                                  {"tiles 128x48", 30.0},  {"tiles 128x64", 44.0},  {"tiles 256x96", 76.0},
-                                  {"tiles 256x128", 104.0}, {"tiles 128x160", 140.0}, {"tiles 128x240", 208.0},
-                                  {"tiles 128x304", 1e30}};
+                                  {"tiles 128x48", 30.0},  {"tiles 128x64", 44.0},  {"tiles 128x112", 84.0},
+                                  {"tiles 128x160", 140.0}, {"tiles 128x240", 208.0}, {"tiles 128x304", 1e30}};
 constexpr Limit kBf16Limits[] = {{"stream 32, bf16", 20.0}, {"tiles 128x128, bf16", 1e30}};
 
 const Kernel* find(std::string_view name) {
@@ -27,6 +26,9 @@ const Kernel* find(std::string_view name) {
     if (kernel.name == name) return &kernel;
   return nullptr;
 }
+
+// Active experts up to which a call is so short that its two GEMMs should overlap.
+constexpr double kShortCall = 12;
 
 const Kernel& named(std::string_view name) {
   if (const Kernel* kernel = find(name)) return *kernel;
@@ -38,6 +40,7 @@ const Kernel& kernel_for(const GemmSizes& sizes) {
   const double mean = static_cast<double>(sizes.rows) / std::max(sizes.active, 1.0);
   const std::span<const Limit> limits =
       sizes.weights == WeightFormat::kNvfp4 ? std::span<const Limit>(kNvfp4Limits) : std::span<const Limit>(kBf16Limits);
+  const bool short_call = sizes.weights == WeightFormat::kNvfp4 && sizes.active <= kShortCall && mean <= 2.0;
   const auto limit =
       std::find_if(limits.begin(), limits.end(), [&](const Limit& each) { return mean <= each.mean_rows; });
   return named(limit->kernel);

@@ -4,8 +4,9 @@
 namespace megamoe::sm90 {
 namespace {
 
+// `grid` blocks an SM are launched, of BlocksPerSm that would fit.
 template <class Weights, int Rows, int Stages, int Steps, int BlocksPerSm>
-Kernel row(std::string_view name) {
+Kernel row(std::string_view name, int grid = BlocksPerSm) {
   using Config = StreamConfig<Weights::kFormat, Rows, Stages, Steps, BlocksPerSm>;
   constexpr int kShared = sizeof(StreamShared<Config>);
   static_assert((kShared + 1024) * BlocksPerSm <= 228 * 1024, "an H100's shared memory, 1 KiB of each block is taken");
@@ -15,7 +16,7 @@ Kernel row(std::string_view name) {
           .max_rows = Rows,
           .row_step = 8,
           .stage_k = Steps * kTileK,
-          .blocks_per_sm = BlocksPerSm,
+          .blocks_per_sm = grid,
           .shared_bytes = kShared,
           .function = {reinterpret_cast<const void*>(&stream_gemm_kernel<GemmKind::kGateUp, Weights, Config>),
                        reinterpret_cast<const void*>(&stream_gemm_kernel<GemmKind::kDown, Weights, Config>)},
@@ -27,6 +28,9 @@ Kernel row(std::string_view name) {
 std::span<const Kernel> stream_kernels() {
   // 88 KiB in flight an SM is the least that keeps memory busy; stages of 256 K are 10-20 % faster than of 128.
   static const Kernel all[] = {
+      // Half of each SM: the second GEMM's blocks find the other half free, and ask for their first weights while the first
+      // GEMM still reads its last.
+      row<Nvfp4Weights, 8, 4, 4, 2>("stream 8, half", 1),
       row<Nvfp4Weights, 8, 4, 4, 2>("stream 8"),
       row<Nvfp4Weights, 16, 8, 4, 1>("stream 16"),
       row<Nvfp4Weights, 32, 6, 4, 1>("stream 32"),

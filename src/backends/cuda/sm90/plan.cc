@@ -15,6 +15,10 @@ namespace {
 // Tokens of a batch whose kernels describe() names.
 constexpr std::int64_t kDescribed[] = {1, 16, 256, 1024, 4096, 8192};
 
+// From so many elements on y is kept in bf16: one more rounding a row, half of the bytes that prefill writes and reads
+// between the second GEMM and the sum over experts (4 % of the time of a large batch).
+constexpr std::int64_t kRoundedElements = std::int64_t{1} << 24;
+
 // Counters that a run begins at zero: claims of the four GEMMs, then arrivals.
 constexpr std::int64_t kClaims = 4;
 
@@ -163,6 +167,11 @@ Choice Sm90Plan::routed_choice(std::int64_t tokens) const {
                  .forced = forced_});
 }
 
+bool Sm90Plan::rounds(std::int64_t tokens) const {
+  const Problem& problem = weights_->problem();
+  return tokens * problem.top_k * problem.hidden >= kRoundedElements && routed_choice(tokens).parts_down == 1;
+}
+
 Choice Sm90Plan::shared_choice(std::int64_t tokens) const {
   const Problem& problem = weights_->problem();
   return choose({.weights = problem.shared.weights,
@@ -200,6 +209,7 @@ void Sm90Plan::run(const RunArgs& args) const {
 
   const Choice routed_kernels = routed_choice(tokens);
   const Choice shared_kernels = has_shared ? shared_choice(tokens) : Choice{};
+  const bool rounds_y = rounds(tokens);
   const auto tiles_of = [](const Rows& rows, const Choice& choice) {
     return cuda::TileList{.tiles = rows.tiles.data(),
                           .count = rows.tile_count.data(),
@@ -322,7 +332,10 @@ void Sm90Plan::run(const RunArgs& args) const {
     gemm.tiles_are_ready = true;
     gemm.claims = claims + 1;
     gemm.parts = choice.parts_down;
-    gemm.y = rows.y.data();
+    if (routed && rounds_y)
+      gemm.y_bf16 = reinterpret_cast<std::uint16_t*>(rows.y.data());
+    else
+      gemm.y = rows.y.data();
     gemm.part_rows = routed ? tokens * problem.top_k : tokens;
     launch(*choice.down, GemmKind::kDown, gemm, multiprocessors_, stream);
     done(std::string(prefix) + "gemm 2");
@@ -344,7 +357,8 @@ void Sm90Plan::run(const RunArgs& args) const {
                  .topk_ids = args.topk_ids.data(),
                  .topk_weights = weighs_rows ? nullptr : args.topk_weights.data(),
                  .row_of = space.order.row_of,
-                 .y = space.routed.y.data(),
+                 .y = rounds_y ? nullptr : space.routed.y.data(),
+                 .y_bf16 = rounds_y ? reinterpret_cast<const std::uint16_t*>(space.routed.y.data()) : nullptr,
                  .parts = routed_kernels.parts_down,
                  .part_rows = tokens * problem.top_k,
                  .shared_y = has_shared ? space.shared.y.data() : nullptr,
@@ -363,6 +377,7 @@ void Sm90Plan::run(const RunArgs& args) const {
 void Sm90Plan::hand_out(const RunArgs& args, const Workspace& space) const {
   const Problem& problem = weights_->problem();
   Intermediate& out = *args.intermediate;
+  out.y_is_bf16 = rounds(args.tokens);
   cuda_check(cudaStreamSynchronize(static_cast<cudaStream_t>(args.stream)), "intermediate");
   const auto fetch = [](auto& to, const void* from, std::int64_t count) {
     to.resize(static_cast<std::size_t>(count));

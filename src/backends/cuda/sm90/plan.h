@@ -24,6 +24,7 @@ class Sm90Plan : public PlanImpl {
 
   Choice routed_choice(std::int64_t tokens) const;
   Choice shared_choice(std::int64_t tokens) const;
+  bool rounds(std::int64_t tokens) const;  // y of the routed rows to bf16
   void hand_out(const RunArgs& args, const Workspace& space) const;
 
   std::shared_ptr<const Sm90Weights> weights_;

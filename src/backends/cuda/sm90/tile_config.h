@@ -12,8 +12,9 @@ inline constexpr int kTileColumns = 16;               // step of N; a tile's row
 inline constexpr int kWgmmaColumns = 256;             // beyond, two wgmma share one A operand
 
 // Panels: of 128 features, each the work of two warpgroups. Columns: tokens of a tile at most; tiles of fewer than
-// MinColumns run as if they had as many.
-template <WeightFormat Format, int Panels, int Columns, int MinColumns, int ColumnStep, int Stages, int BlocksPerSm>
+// MinColumns run as if they had as many. Steps: copies of less than about 20 KB keep memory less busy, so few columns
+// want several.
+template <WeightFormat Format, int Panels, int Columns, int MinColumns, int ColumnStep, int Steps, int Stages, int BlocksPerSm>
 struct TileConfig {
   static_assert(ColumnStep % kTileColumns == 0 && MinColumns % ColumnStep == 0 && (Columns - MinColumns) % ColumnStep == 0);
   static constexpr WeightFormat kFormat = Format;
@@ -22,8 +23,10 @@ struct TileConfig {
   static constexpr int kMinColumns = MinColumns;
   static constexpr int kColumnStep = ColumnStep;
   static constexpr int kStages = Stages;
-  static constexpr int kPanelBytes = kPanelTiles * tile_bytes(Format);  // of a stage of 64 K
-  static constexpr int kTokenBytes = Columns * kTileK * 2;
+  static constexpr int kSteps = Steps;  // of 64 K in a stage
+  static constexpr int kStepBytes = kPanelTiles * tile_bytes(Format);  // of a panel
+  static constexpr int kPanelBytes = Steps * kStepBytes;
+  static constexpr int kTokenBytes = Steps * Columns * kTileK * 2;
   static constexpr int kWarps = 8 * Panels;  // that multiply
   static constexpr int kThreads = 32 * kWarps;
 

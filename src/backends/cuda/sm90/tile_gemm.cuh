@@ -3,7 +3,7 @@
 //
 // A block has two warpgroups that multiply for each of its panels, 64 of 128 features each, and one of which one thread
 // copies. An item of work is (tile of tokens, panels); blocks claim items until none are left, panels fastest, so that
-// the blocks that run at one time share tokens in the second-level cache. A stage is 64 K, two bulk copies: weights, and
+// the blocks that run at one time share tokens in the second-level cache. A stage is one or more 64 K, two bulk copies: weights, and
 // tokens that lie in memory as wgmma wants them in shared memory (common/rows.h). Gathering them here instead, 16 bytes
 // at a time from x, cost a third of the rate at 200 columns: the copies' latency, and an order (fence.proxy.async)
 // between them and wgmma that only who copied can give.
@@ -30,6 +30,7 @@ struct TileItem {
   std::int32_t index;    // of the tile
   std::int32_t panel;    // first of the block's; -1: no more work
   std::int32_t columns;  // of the instance that runs it
+  std::int32_t step_bytes;  // of its tokens, 64 K
 };
 
 template <class Config>
@@ -64,24 +65,28 @@ __device__ __forceinline__ void copy_items(const Gemm& gemm, TileShared<Config>&
     claimed = static_cast<int>(gridDim.x) + atomicAdd(gemm.claims, 1);  // one ahead
     const int4 packed = __ldcg(reinterpret_cast<const int4*>(gemm.tiles.tiles + index));
     const cuda::TokenTile tile{packed.x, packed.y, packed.z, 0};
-    const auto tile_columns = static_cast<int>(cuda::tiled_columns(tile.rows));
     const int rounded = (tile.rows + Config::kColumnStep - 1) / Config::kColumnStep * Config::kColumnStep;
     const int panels = min(Config::kPanels, w.panels - panel);
     const std::byte* weights = w.packed + tile.expert * w.expert_bytes + panel * panel_bytes(Weights::kFormat, w.k);
-    const std::uint16_t* tokens = gemm.x + cuda::tiled_begin(tile, index) * cuda::tiled_k(w.k);
-    const std::uint32_t token_bytes = static_cast<std::uint32_t>(tile_columns) * kTileK * 2;
-    for (int step = 0; step < steps; ++step, ++i) {
+    const auto* tokens =
+        reinterpret_cast<const std::byte*>(gemm.x + cuda::tiled_begin(tile, index) * cuda::tiled_k(w.k));
+    const auto step_bytes = static_cast<std::uint32_t>(cuda::tiled_columns(tile.rows)) * kTileK * 2;
+    for (int step = 0; step < steps; step += Config::kSteps, ++i) {
       const int slot = i % kStages;
+      const auto here = static_cast<std::uint32_t>(min(Config::kSteps, steps - step));
       wait_empty();
       if (step == 0)
-        shared.item[count % kItemSlots] = {
-            .tile = tile, .index = index, .panel = panel, .columns = max(rounded, Config::kMinColumns)};
-      ptx::mbarrier_arrive_expect(&shared.full[slot], panels * Config::kPanelBytes + token_bytes);
+        shared.item[count % kItemSlots] = {.tile = tile,
+                                           .index = index,
+                                           .panel = panel,
+                                           .columns = max(rounded, Config::kMinColumns),
+                                           .step_bytes = static_cast<std::int32_t>(step_bytes)};
+      ptx::mbarrier_arrive_expect(&shared.full[slot], here * (panels * Config::kStepBytes + step_bytes));
       for (int p = 0; p < panels; ++p)
         ptx::bulk_copy(shared.weights[slot][p],
-                       weights + p * panel_bytes(Weights::kFormat, w.k) + std::int64_t{step} * Config::kPanelBytes,
-                       Config::kPanelBytes, &shared.full[slot], policy);
-      ptx::bulk_copy(shared.tokens[slot], tokens + std::int64_t{step} * tile_columns * kTileK, token_bytes,
+                       weights + p * panel_bytes(Weights::kFormat, w.k) + std::int64_t{step} * Config::kStepBytes,
+                       here * Config::kStepBytes, &shared.full[slot], policy);
+      ptx::bulk_copy(shared.tokens[slot], tokens + std::int64_t{step} * step_bytes, here * step_bytes,
                      &shared.full[slot], policy);
     }
   }
@@ -131,33 +136,36 @@ __device__ __forceinline__ int multiply_tile(const Gemm& gemm, TileShared<Config
   // of all instances at once.
   float sum[kWgmmas][kSums] = {};
 
+  const std::uint32_t step_bytes = static_cast<std::uint32_t>(item.step_bytes);
+
 #pragma unroll 1
-  for (int step = 0; step < steps; ++step, ++i) {
+  for (int first = 0; first < steps; first += Config::kSteps, ++i) {
     const int slot = i % kStages;
     ptx::mbarrier_wait(&shared.full[slot], i / kStages & 1);
-    const Weights weights(shared.weights[slot][warp / 8] + warp / 4 % 2 * Weights::kTileBytes, tile_lane);
-    const std::uint64_t tokens = ptx::swizzled_rows(ptx::shared_address(shared.tokens[slot]));
-    const auto release_last = [&] {
-      if (step != 0 && lane == 0) ptx::mbarrier_arrive(&shared.empty[(i - 1) % kStages]);
-    };
-    const auto multiply = [&](const std::uint32_t (&a)[4], int k_step) {
+    const int here = Config::kSteps == 1 ? 1 : min(Config::kSteps, steps - first);
+#pragma unroll 1
+    for (int step = 0; step < here; ++step) {
+      const Weights weights(shared.weights[slot][warp / 8] + step * Config::kStepBytes + warp / 4 % 2 * Weights::kTileBytes,
+                            tile_lane);
+      const std::uint64_t tokens =
+          ptx::swizzled_rows(ptx::shared_address(shared.tokens[slot]) + static_cast<std::uint32_t>(step) * step_bytes);
+      // One commit a fragment: some are in flight while the next is decoded.
+      const auto decode_and_multiply = [&]<int Step>() {
+        std::uint32_t a[4];
+        weights.template fragment<Step>(a);
+        ptx::wgmma_fence();
 #pragma unroll
-      for (int n = 0; n < kWgmmas; ++n) wgmma(sum[n], a, tokens + k_step * 2 + n * kNextB);
-    };
-    // One commit a fragment: some are in flight while the next is decoded.
-    const auto decode_and_multiply = [&]<int Step>() {
-      std::uint32_t a[4];
-      weights.template fragment<Step>(a);
-      ptx::wgmma_fence();
-      multiply(a, Step);
-      ptx::wgmma_commit();
-      ptx::wgmma_wait<Config::kInFlight>();
-      if constexpr (Step == 1) release_last();
-    };
-    decode_and_multiply.template operator()<0>();
-    decode_and_multiply.template operator()<1>();
-    decode_and_multiply.template operator()<2>();
-    decode_and_multiply.template operator()<3>();
+        for (int n = 0; n < kWgmmas; ++n) wgmma(sum[n], a, tokens + Step * 2 + n * kNextB);
+        ptx::wgmma_commit();
+        ptx::wgmma_wait<Config::kInFlight>();
+      };
+      decode_and_multiply.template operator()<0>();
+      decode_and_multiply.template operator()<1>();
+      // The stage before this one has been read now.
+      if (step == 0 && first != 0 && lane == 0) ptx::mbarrier_arrive(&shared.empty[(i - 1) % kStages]);
+      decode_and_multiply.template operator()<2>();
+      decode_and_multiply.template operator()<3>();
+    }
   }
   ptx::wgmma_wait<0>();
   if (lane == 0) ptx::mbarrier_arrive(&shared.empty[(i - 1) % kStages]);

@@ -6,9 +6,9 @@
 
 namespace megamoe::sm90 {
 
-template <class Weights, int Panels, int Columns, int MinColumns, int ColumnStep, int Stages, int BlocksPerSm>
+template <class Weights, int Panels, int Columns, int MinColumns, int ColumnStep, int Steps, int Stages, int BlocksPerSm>
 Kernel tile_row(std::string_view name) {
-  using Config = TileConfig<Weights::kFormat, Panels, Columns, MinColumns, ColumnStep, Stages, BlocksPerSm>;
+  using Config = TileConfig<Weights::kFormat, Panels, Columns, MinColumns, ColumnStep, Steps, Stages, BlocksPerSm>;
   constexpr int kShared = sizeof(TileShared<Config>);
   static_assert((kShared + 1024) * BlocksPerSm <= 228 * 1024, "an H100's shared memory, 1 KiB of each block is taken");
   return {.name = name,
@@ -16,7 +16,7 @@ Kernel tile_row(std::string_view name) {
           .streams = false,
           .max_rows = Columns,
           .row_step = kTileColumns,
-          .stage_k = kTileK,
+          .stage_k = Steps * kTileK,
           .blocks_per_sm = BlocksPerSm,
           .shared_bytes = kShared,
           .function = {reinterpret_cast<const void*>(&tile_gemm_kernel<GemmKind::kGateUp, Weights, Config>),
