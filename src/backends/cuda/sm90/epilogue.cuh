@@ -242,6 +242,7 @@ class Epilogue<GemmKind::kDown> {
   template <int Blocks>
   __device__ __forceinline__ void store(const float (&sum)[Blocks][4], int n0) const {
     if (feature_ - lane_ / 4 >= gemm_.weights.channels) return;
+    if (gemm_.y_bf16 != nullptr) return store_bf16(sum, n0);
     const bool weighs_bias = gemm_.weights.bias[0] != nullptr && gemm_.row_weight != nullptr;
     const bool scales_x = gemm_.x_scale != nullptr;
 #pragma unroll
@@ -257,6 +258,30 @@ class Epilogue<GemmKind::kDown> {
   }
 
  private:
+  // Turned as kGateUp's: features 0-7 of the warp's 16, then the others.
+  template <int Blocks>
+  __device__ __forceinline__ void store_bf16(const float (&sum)[Blocks][4], int n0) const {
+#pragma unroll
+    for (int block = 0; block < Blocks; ++block) {
+      const int n = n0 + block * 8 + lane_ % 4 * 2;
+      const int token = n0 + block * 8 + lane_ / 4;
+      std::uint16_t* const out =
+          gemm_.y_bf16 + rows_.row(token) * gemm_.weights.channels + feature_ - lane_ / 4 + lane_ % 4 * 2;
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const float y0 = value(sum[block][2 * half], n, half);
+        const float y1 = value(sum[block][2 * half + 1], n + 1, half);
+        const std::uint32_t pair = ptx::transpose(ptx::pack_bf16(y0, y1));
+        if (rows_.has(token)) *reinterpret_cast<std::uint32_t*>(out + 8 * half) = pair;
+      }
+    }
+  }
+
+  __device__ __forceinline__ float value(float sum, int n, int half) const {
+    const float bias_weight = gemm_.weights.bias[0] == nullptr ? 1.0f : rows_.weight(n);
+    return sum * (rows_.x_scale(n) * scale_ * product_scale_) + bias_[half] * bias_weight;
+  }
+
   const Gemm& gemm_;
   TileRows rows_;
   float product_scale_;

@@ -51,7 +51,7 @@ struct Gemm {
   float* partials = nullptr;         // [tiles * panels, parts, max_rows / 8, kStreamThreads, 4], where parts > 1
   std::int32_t parts = 1;            // of K (streaming loop)
 
-  // The result. h has one of the three, y is [parts, part_rows, channels].
+  // The result. h has one of the three; y is [parts, part_rows, channels], or y_bf16 is given and there is one part.
   Activation activation;
   const float* row_weight = nullptr;  // [choices]: multiplies h, or y's bias; nullptr: 1
   std::uint16_t* h_bf16 = nullptr;    // [rows, channels]
@@ -59,6 +59,7 @@ struct Gemm {
   float* h_f32 = nullptr;             // [rows, channels]
   float* y = nullptr;
   std::int64_t part_rows = 0;
+  std::uint16_t* y_bf16 = nullptr;  // [rows, channels]
 };
 
 }  // namespace megamoe::sm90
