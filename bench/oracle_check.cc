@@ -97,6 +97,7 @@ Tokens rows_of(const Tokens& all, const std::vector<std::int64_t>& chosen) {
 Intermediate rows_of(const Intermediate& all, std::int64_t tokens, const std::vector<std::int64_t>& chosen) {
   Intermediate some;
   some.shared = rows_of(all.shared, chosen);
+  some.y_is_bf16 = all.y_is_bf16;
   some.row_of = rows_of(all.row_of, tokens, chosen);
   std::vector<std::int64_t> rows;
   for (std::int64_t& row : some.row_of) {

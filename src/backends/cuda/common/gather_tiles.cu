@@ -31,7 +31,8 @@ __global__ void __launch_bounds__(kThreads) megamoe_gather_tiles(GatherTiles cal
       values[i] = {};
       if (c >= tile.rows || k >= call.k) continue;
       std::int64_t row = tile.row + c;
-      if (call.choice_of != nullptr) row = call.choice_of[row] / call.top_k;
+      if (call.choice_of != nullptr)
+        row = static_cast<std::uint32_t>(call.choice_of[row]) / static_cast<std::uint32_t>(call.top_k);
       values[i] = __ldg(reinterpret_cast<const uint4*>(call.from + row * call.k + k));
     }
 #pragma unroll

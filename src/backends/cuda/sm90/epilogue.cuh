@@ -229,65 +229,49 @@ class Epilogue<GemmKind::kDown> {
                                       float product_scale, int part = 0)
       : gemm_(gemm), rows_(gemm, tile), product_scale_(product_scale), lane_(lane) {
     const GemmWeights& w = gemm.weights;
-    feature_ = panel * kPanelFeatures + warp * 16 + lane / 4;
-    out_ = gemm.y + part * gemm.part_rows * w.channels;
-    if (feature_ - lane / 4 >= w.channels) return;  // 16 divides their number
+    feature_ = panel * kPanelFeatures + warp * 16 + lane / 4 * 2;
+    const std::int64_t first = std::int64_t{tile.row} * w.channels + feature_;
+    out_ = gemm.y + part * gemm.part_rows * w.channels + first;
+    out_bf16_ = gemm.y_bf16 + first;
+    if (feature_ >= w.channels) return;  // 16 divides their number: all of the warp or none
     scale_ = w.scale[0][tile.expert];
     if (w.bias[0] == nullptr || part != 0) return;
     const float* bias = w.bias[0] + std::int64_t{tile.expert} * w.channels + feature_;
     bias_[0] = bias[0];
-    bias_[1] = bias[8];
+    bias_[1] = bias[1];
   }
 
+  // As kGateUp's. A thread has two neighbouring features of a token, eight lanes 16.
   template <int Blocks>
   __device__ __forceinline__ void store(const float (&sum)[Blocks][4], int n0) const {
-    if (feature_ - lane_ / 4 >= gemm_.weights.channels) return;
-    if (gemm_.y_bf16 != nullptr) return store_bf16(sum, n0);
+    if (feature_ >= gemm_.weights.channels) return;
     const bool weighs_bias = gemm_.weights.bias[0] != nullptr && gemm_.row_weight != nullptr;
     const bool scales_x = gemm_.x_scale != nullptr;
+    const bool rounds = gemm_.y_bf16 != nullptr;
 #pragma unroll
     for (int i = 0; i < 2 * Blocks; ++i) {
       const int n = n0 + i / 2 * 8 + lane_ % 4 * 2 + i % 2;
       if (!rows_.has(n)) continue;
       const float scale = (scales_x ? rows_.x_scale(n) * scale_ : scale_) * product_scale_;
       const float bias_weight = weighs_bias ? rows_.weight(n) : 1.0f;
-      float* const out = out_ + rows_.row(n) * gemm_.weights.channels + feature_;
-      out[0] = sum[i / 2][i % 2] * scale + bias_[0] * bias_weight;
-      out[8] = sum[i / 2][2 + i % 2] * scale + bias_[1] * bias_weight;
+      const float y0 = sum[i / 2][i % 2] * scale + bias_[0] * bias_weight;
+      const float y1 = sum[i / 2][2 + i % 2] * scale + bias_[1] * bias_weight;
+      const std::int32_t at = n * gemm_.weights.channels;  // of a tile: far below 2^31
+      if (rounds)
+        *reinterpret_cast<std::uint32_t*>(out_bf16_ + at) = ptx::pack_bf16(y0, y1);
+      else
+        *reinterpret_cast<float2*>(out_ + at) = make_float2(y0, y1);
     }
   }
 
  private:
-  // Turned as kGateUp's: features 0-7 of the warp's 16, then the others.
-  template <int Blocks>
-  __device__ __forceinline__ void store_bf16(const float (&sum)[Blocks][4], int n0) const {
-#pragma unroll
-    for (int block = 0; block < Blocks; ++block) {
-      const int n = n0 + block * 8 + lane_ % 4 * 2;
-      const int token = n0 + block * 8 + lane_ / 4;
-      std::uint16_t* const out =
-          gemm_.y_bf16 + rows_.row(token) * gemm_.weights.channels + feature_ - lane_ / 4 + lane_ % 4 * 2;
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const float y0 = value(sum[block][2 * half], n, half);
-        const float y1 = value(sum[block][2 * half + 1], n + 1, half);
-        const std::uint32_t pair = ptx::transpose(ptx::pack_bf16(y0, y1));
-        if (rows_.has(token)) *reinterpret_cast<std::uint32_t*>(out + 8 * half) = pair;
-      }
-    }
-  }
-
-  __device__ __forceinline__ float value(float sum, int n, int half) const {
-    const float bias_weight = gemm_.weights.bias[0] == nullptr ? 1.0f : rows_.weight(n);
-    return sum * (rows_.x_scale(n) * scale_ * product_scale_) + bias_[half] * bias_weight;
-  }
-
   const Gemm& gemm_;
   TileRows rows_;
   float product_scale_;
   int lane_;
   int feature_;
   float* out_;
+  std::uint16_t* out_bf16_;
   float scale_ = 1.0f;
   float bias_[2] = {};
 };

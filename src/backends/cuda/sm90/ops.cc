@@ -18,8 +18,7 @@ namespace {
 
 using namespace sm90;
 
-// The tile loop addresses a row of A in units of 16 bytes with 32 bits.
-constexpr std::int64_t kMostElements = std::int64_t{1} << 35;
+constexpr std::int64_t kMostRows = std::int64_t{1} << 30;
 
 void check_size(std::string_view what, std::int64_t asked, std::int64_t step, std::int64_t most) {
   if (asked < step || asked > most || asked % step != 0)
@@ -33,10 +32,9 @@ void check_shape(const GroupedShape& shape) {
   check_size("k", shape.k, 16, 1 << 20);
 }
 
-void check_rows(const GroupedShape& shape, std::int64_t rows) {
-  const std::int64_t most = std::min<std::int64_t>(INT32_MAX, kMostElements / shape.k);
-  if (rows < 0 || rows > most)
-    throw Error(Code::kInvalidArgument, "grouped GEMM: rows: asked ", rows, ", accepted: 0 to ", most);
+void check_rows(std::int64_t rows) {
+  if (rows < 0 || rows > kMostRows)
+    throw Error(Code::kInvalidArgument, "grouped GEMM: rows: asked ", rows, ", accepted: 0 to ", kMostRows);
 }
 
 void check_given(bool is_given, std::string_view what) {
@@ -51,10 +49,12 @@ void check_pack(const MatrixView& matrix, const std::byte* packed) {
   check_given(matrix.data != nullptr && matrix.sf != nullptr && packed != nullptr, "codes, scales and packed weights");
 }
 
-std::int64_t least_tile_rows() {
-  std::int64_t least = INT32_MAX;
-  for (const Kernel& kernel : kernels()) least = std::min<std::int64_t>(least, kernel.max_rows);
-  return least;
+// Whichever kernel of a loop a call of so many rows or fewer takes.
+std::int64_t most_tiles(const GroupedShape& shape, std::int64_t rows, bool streams) {
+  std::int64_t least = kMostRows;
+  for (const Kernel& kernel : kernels())
+    if (kernel.streams == streams) least = std::min<std::int64_t>(least, kernel.max_rows);
+  return cuda::most_tiles(rows, shape.experts, least);
 }
 
 struct Workspace {
@@ -62,16 +62,17 @@ struct Workspace {
   std::span<cuda::TokenTile> tiles;
   std::span<std::uint16_t> values;  // of NVFP4 activations
   std::span<float> scale;
+  std::span<std::uint16_t> x_tiles;  // for the tile loop
 
   Workspace(Carver& carver, const GroupedShape& shape, std::int64_t rows, bool decodes)
       : claims(carver.take<std::int32_t>(1)),
         row_begin(carver.take<std::int32_t>(shape.experts + 1)),
         tile_count(carver.take<std::int32_t>(1)),
-        tiles(carver.take<cuda::TokenTile>(cuda::most_tiles(rows, shape.experts, least_tile_rows()))) {
-    if (!decodes) return;
-    values = carver.take<std::uint16_t>(rows * shape.k);
-    scale = carver.take<float>(rows);
-  }
+        tiles(carver.take<cuda::TokenTile>(std::max(most_tiles(shape, rows, true), most_tiles(shape, rows, false)))),
+        values(carver.take<std::uint16_t>(decodes ? rows * shape.k : 0)),
+        scale(carver.take<float>(decodes ? rows : 0)),
+        x_tiles(carver.take<std::uint16_t>(cuda::tiled_size(rows, most_tiles(shape, rows, false)) *
+                                           cuda::tiled_k(shape.k))) {}
 };
 
 std::size_t count_workspace(const GroupedShape& shape, std::int64_t rows, bool decodes) {
@@ -83,7 +84,7 @@ std::size_t count_workspace(const GroupedShape& shape, std::int64_t rows, bool d
 void check_call(const GroupedGemm& call, GemmKind kind) {
   check_shape(call.shape);
   if (kind == GemmKind::kGateUp) check_size("n of gate and up", call.shape.n, 32, 1 << 21);
-  check_rows(call.shape, call.rows);
+  check_rows(call.rows);
   if ((call.x != nullptr) == (call.x_codes != nullptr))
     throw Error(Code::kInvalidArgument, "grouped GEMM: asked ", call.x == nullptr ? "neither" : "both",
                 " of x and x_codes, accepted: one");
@@ -149,6 +150,15 @@ void run(const GroupedGemm& call, GemmKind kind, const Activation& activation, i
             .tiles_are_ready = decodes,
             .claims = space.claims.data(),
             .activation = activation};
+  if (!kernel.streams) {
+    cuda::gather_tiles({.from = gemm.x,
+                        .k = shape.k,
+                        .tiles = tiles,
+                        .most_tiles = cuda::most_tiles(call.rows, shape.experts, kernel.max_rows),
+                        .to = space.x_tiles.data()},
+                       stream);
+    gemm.x = space.x_tiles.data();
+  }
   gemm.weights.scale[0] = call.global_scale;
   gemm.weights.scale[1] = call.up_global_scale == nullptr ? call.global_scale : call.up_global_scale;
   (fused ? gemm.h_bf16 : gemm.y_bf16) = call.output;
@@ -207,7 +217,7 @@ void CudaOps::pack_gate_up(const MatrixView& gate, const MatrixView& up, MemoryK
 
 std::size_t CudaOps::workspace_bytes(const GroupedShape& shape, std::int64_t max_rows, ActivationFormat x) const {
   check_shape(shape);
-  check_rows(shape, max_rows);
+  check_rows(max_rows);
   if (x == ActivationFormat::kInt8)
     throw Error(Code::kUnsupported, "grouped GEMM: asked ", name(x), " activations, accepted: bf16, nvfp4");
   return count_workspace(shape, max_rows, x == ActivationFormat::kNvfp4);

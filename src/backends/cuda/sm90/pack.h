@@ -25,7 +25,7 @@ struct RowSource {
   std::int64_t row;  // may lie past the matrix's rows: zeros
 };
 MEGAMOE_HD constexpr RowSource row_source(bool pairs, std::int64_t panel, int warp, int r) {
-  if (!pairs) return {0, panel * kPanelFeatures + warp * 16 + r};
+  if (!pairs) return {0, panel * kPanelFeatures + warp * 16 + r % 8 * 2 + r / 8};
   return {r / 8, panel * (kPanelFeatures / 2) + warp * 8 + r % 8};
 }
 

@@ -9,7 +9,8 @@
 //   a0: row g,     k 2t, 2t+1      a2: row g,     k 2t+8, 2t+9
 //   a1: row g + 8, k 2t, 2t+1      a3: row g + 8, k 2t+8, 2t+9
 //
-// Rows   down: row r of warp w in tile h of panel p is feature 128 p + 64 h + 16 w + r.
+// Rows   down: rows g and g + 8 of warp w in tile h of panel p are features 128 p + 64 h + 16 w + 2 g and the next, so that
+//        a thread stores pairs.
 //        gate|up: rows 0-7 of the warp are the gates of channels 64 p + 32 h + 8 w + r, rows 8-15 the ups of the same, so
 //        that both halves of a SwiGLU pair meet in one thread's accumulators.
 // NVFP4  a tile is 2304 bytes: lane L of warp w has 16 bytes at 16 (32 w + L), one little-endian word for each s; then 8

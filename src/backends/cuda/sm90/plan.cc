@@ -310,8 +310,7 @@ void Sm90Plan::run(const RunArgs& args) const {
       gemm.x = rows.x_tiles.data();
       done(std::string(prefix) + "gather");
     }
-    if (routed && streams && !x_is_quantized && !weighs_rows && tokens * problem.top_k <= kOwnOrderChoices &&
-        choice.parts_gate_up == 1) {
+    if (routed && streams && !x_is_quantized && !weighs_rows && tokens * problem.top_k <= kOwnOrderChoices) {
       gemm.own_ids = args.topk_ids.data();
       gemm.own_choices = static_cast<std::int32_t>(tokens * problem.top_k);
       gemm.own_experts = static_cast<std::int32_t>(problem.experts);

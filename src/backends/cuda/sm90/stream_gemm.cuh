@@ -265,6 +265,7 @@ __device__ __forceinline__ float4& partial(const Gemm& gemm, const StreamStage& 
 template <int Blocks>
 __device__ __forceinline__ bool meet(const Gemm& gemm, const StreamStage& stage, int warp, int lane,
                                      float (&sum)[Blocks][4]) {
+  cuda::wait_for_previous();  // with own tiles: who sets the arrivals to zero may still be at it
 #pragma unroll
   for (int n = 0; n < Blocks; ++n)
     __stcg(&partial<Blocks>(gemm, stage, stage.part, n), make_float4(sum[n][0], sum[n][1], sum[n][2], sum[n][3]));

@@ -31,7 +31,8 @@ MEGAMOE_HD constexpr PackedRow packed_row(bool pairs, int matrix, std::int64_t r
   const std::int64_t of_panel = pairs ? kPanelFeatures / 2 : kPanelFeatures;
   const int of_warp = pairs ? 8 : 16;
   const int in_panel = static_cast<int>(row % of_panel);
-  return {row / of_panel, in_panel / of_warp, in_panel % of_warp + 8 * matrix};
+  const int in_warp = in_panel % of_warp;
+  return {row / of_panel, in_panel / of_warp, pairs ? in_warp + 8 * matrix : in_warp / 2 + in_warp % 2 * 8};
 }
 
 // Four bytes of the tile that holds panel row `at` and column k.
