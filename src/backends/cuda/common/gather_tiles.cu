@@ -6,10 +6,10 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kPieces = 8;           // of 16 bytes in a column of 64 K
-constexpr int kStepsOfBlock = 8;     // of 64 K: a block's part of a row is 1 KiB in one piece
+constexpr int kStepsOfBlock = 2;     // of 64 K
 constexpr int kRowsInFlight = 4;     // of a thread
 
-// One tile, kStepsOfBlock steps. A warp's 32 lanes hold half of one row's part; 8 lanes write one 128-byte line.
+// One tile, kStepsOfBlock steps; 8 lanes write one 128-byte line.
 __global__ void __launch_bounds__(kThreads) megamoe_gather_tiles(GatherTiles call) {
   wait_for_previous();
   let_next_start();

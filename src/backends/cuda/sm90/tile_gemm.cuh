@@ -51,7 +51,9 @@ __device__ __forceinline__ void copy_items(const Gemm& gemm, TileShared<Config>&
   const GemmWeights& w = gemm.weights;
   const int steps = static_cast<int>(steps_of(w.k));
   const int panel_groups = (w.panels + Config::kPanels - 1) / Config::kPanels;
-  const std::uint64_t policy = ptx::evict_normal_policy();
+  // Weights are read once a tile of tokens, tokens once a panel.
+  const std::uint64_t weights_policy = ptx::evict_first_policy();
+  const std::uint64_t tokens_policy = ptx::evict_normal_policy();
   const int items = __ldcg(gemm.tiles.count) * panel_groups;
   int claimed = static_cast<int>(blockIdx.x);
   int i = 0;
@@ -85,9 +87,9 @@ __device__ __forceinline__ void copy_items(const Gemm& gemm, TileShared<Config>&
       for (int p = 0; p < panels; ++p)
         ptx::bulk_copy(shared.weights[slot][p],
                        weights + p * panel_bytes(Weights::kFormat, w.k) + std::int64_t{step} * Config::kStepBytes,
-                       here * Config::kStepBytes, &shared.full[slot], policy);
+                       here * Config::kStepBytes, &shared.full[slot], weights_policy);
       ptx::bulk_copy(shared.tokens[slot], tokens + std::int64_t{step} * step_bytes, here * step_bytes,
-                     &shared.full[slot], policy);
+                     &shared.full[slot], tokens_policy);
     }
   }
   shared.item[count % kItemSlots].panel = -1;
