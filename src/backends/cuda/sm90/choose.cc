@@ -40,7 +40,7 @@ const Kernel& kernel_for(const GemmSizes& sizes) {
   const double mean = static_cast<double>(sizes.rows) / std::max(sizes.active, 1.0);
   const std::span<const Limit> limits =
       sizes.weights == WeightFormat::kNvfp4 ? std::span<const Limit>(kNvfp4Limits) : std::span<const Limit>(kBf16Limits);
-  const bool short_call = sizes.weights == WeightFormat::kNvfp4 && sizes.active <= kShortCall && mean <= 2.0;
+  if (sizes.weights == WeightFormat::kNvfp4 && sizes.active <= kShortCall && mean <= 2.0) return named("stream 8, half");
   const auto limit =
       std::find_if(limits.begin(), limits.end(), [&](const Limit& each) { return mean <= each.mean_rows; });
   return named(limit->kernel);
