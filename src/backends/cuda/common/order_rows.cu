@@ -202,7 +202,8 @@ __global__ void __launch_bounds__(kClusterThreads) megamoe_order_rows_scratch(Or
 void launch_in_shared_memory(void (*kernel)(OrderRows, std::int64_t), int blocks, int threads, std::int64_t warps,
                              const OrderRows& call, cudaStream_t stream) {
   const std::int64_t bytes = table_bytes(call.experts, warps);
-  cuda_check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+  // Not this call's bytes: it holds for the process, and another thread may be about to launch with more.
+  cuda_check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kCountBytesMax),
              "order rows: shared memory");
   launch(Start::kInTurn, kernel, static_cast<unsigned>(blocks), static_cast<unsigned>(threads), static_cast<std::size_t>(bytes), stream,
          call, warps);

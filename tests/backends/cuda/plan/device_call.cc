@@ -76,12 +76,16 @@ void Differences::compare(const void* a, const void* b, std::size_t bytes, std::
                         static_cast<std::uint64_t>(index) << kByteBits, first_.as<std::uint64_t>().data(), stream);
 }
 
-std::string Differences::first() const {
+std::string Differences::first(std::int64_t columns) const {
   std::uint64_t found = 0;
   first_.download(std::as_writable_bytes(std::span(&found, 1)));
   if (found == kNoDifference) return {};
-  return "byte " + std::to_string(found & ((std::uint64_t{1} << kByteBits) - 1)) + " of comparison " +
-         std::to_string(found >> kByteBits);
+  const auto byte = static_cast<std::int64_t>(found & ((std::uint64_t{1} << kByteBits) - 1));
+  const std::int64_t element = byte / static_cast<std::int64_t>(sizeof(std::uint16_t));
+  const std::string where =
+      columns == 0 ? "byte " + std::to_string(byte)
+                   : "row " + std::to_string(element / columns) + ", column " + std::to_string(element % columns);
+  return where + " of comparison " + std::to_string(found >> kByteBits);
 }
 
 GuardedBlock::GuardedBlock(std::size_t most_bytes, std::size_t skew)

@@ -69,8 +69,9 @@ class Differences {
 
   // `index` names the comparison, below 2^23. Arrays of fewer than 2^40 bytes.
   void compare(const void* a, const void* b, std::size_t bytes, std::int64_t index, cudaStream_t stream);
-  // Waits for the device. Empty where nothing differed, else "byte 17 of comparison 3".
-  std::string first() const;
+  // Waits for the device. Empty where nothing differed, else "byte 17 of comparison 3"; with `columns` of bf16 a row,
+  // "row 2, column 5 of comparison 3".
+  std::string first(std::int64_t columns = 0) const;
 
  private:
   Buffer first_;

@@ -177,6 +177,7 @@ TEST_P(graph, replays_have_the_bits_of_eager_runs_whatever_the_routing) {
 INSTANTIATE_TEST_SUITE_P(
     problems, graph,
     ::testing::Values("h=256 i=128 e=16 k=4 w=nvfp4 a=bf16", "h=256 i=128 e=16 k=4 w=nvfp4 a=nvfp4",
+                      "h=2112 i=64 e=16 k=4 w=nvfp4 a=bf16",  // at 2000 tokens y is kept in bf16
                       "h=256 i=128 e=16 k=4 w=nvfp4 a=bf16 act=oai limit=7 bias topk=before shared=128:nvfp4:gated",
                       "h=256 i=128 e=16 k=4 w=nvfp4 a=nvfp4 act=oai limit=7 bias topk=before shared=128:bf16:gated"));
 

@@ -43,7 +43,8 @@ class Caller {
 
   void expect_same_bits(const std::string& who) {
     stream_.wait();
-    EXPECT_EQ(differences_.first(), "") << who << " (comparison = run): not the bits of the run alone";
+    EXPECT_EQ(differences_.first(plan_.problem().hidden), "")
+        << who << " (comparison = run): not the bits of the run alone";
     EXPECT_EQ(canaries_.first(), "") << who << " (comparison = run): wrote outside its workspace or its output";
   }
 
