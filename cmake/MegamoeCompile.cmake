@@ -16,7 +16,8 @@ include(GNUInstallDirs)
 find_program(MEGAMOE_CCACHE ccache)
 mark_as_advanced(MEGAMOE_CCACHE)
 if(MEGAMOE_CCACHE AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
-  set(CMAKE_CXX_COMPILER_LAUNCHER "${MEGAMOE_CCACHE}")
+  # Without this ccache leaves out whatever uses a precompiled header, as the tests do.
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env CCACHE_SLOPPINESS=pch_defines,time_macros "${MEGAMOE_CCACHE}")
   set(CMAKE_CUDA_COMPILER_LAUNCHER "${MEGAMOE_CCACHE}")
 endif()
 
