@@ -4,9 +4,10 @@
 usage: mutants.py [--build DIR] [--only N,N,...] [--jobs N]
 
 tests/mutants.txt lists the bugs. For each one this script copies the mutated file beside the build, compiles the one
-source file that holds or includes it, links the test that must fail against the library with that object in front, and
-runs the test. The tree itself is never touched, and the build directory (default: build/cpu, which `make test` leaves)
-must be up to date for the test binaries of the table.
+source file that holds or includes it, links the test that must fail with that object (in front of the library; instead of
+the test's own where the source is the test's, as for headers that only tests compile), and runs the test. The tree itself is
+never touched, and the build directory (default: build/cpu, which `make test` leaves) must be up to date for the test
+binaries of the table.
 
 Exit 0: every mutant was killed. Exit 1, with a line for each: a mutant survived, did not compile, its text is no longer
 in its file exactly once, or its test does not exist, is not one test, or fails without the mutation.
@@ -15,6 +16,7 @@ in its file exactly once, or its test does not exist, is not one test, or fails 
 import argparse
 import concurrent.futures
 import dataclasses
+import functools
 import pathlib
 import re
 import shlex
@@ -39,6 +41,10 @@ class Mutant:
     mutated: str = ""
     binary: str = ""
     test: str = ""
+
+    @property
+    def is_compiled_by_test(self):
+        return self.compiled_by.startswith("tests/")
 
 
 def read_table(path):
@@ -97,24 +103,28 @@ class Build:
 
     def compile_command(self, mutant, source, overlay, out):
         original = str(ROOT / mutant.compiled_by)
-        words = shlex.split(self.command_with("megamoe", f" -c {original}"))
+        target = f"bin/{mutant.binary}" if mutant.is_compiled_by_test else "megamoe"
+        words = shlex.split(self.command_with(target, f" -c {original}"))
         words[words.index(original)] = str(source)
         words[words.index("-o") + 1] = str(out)
         for flag in ("-MF", "-MT"):
             at = words.index(flag)
             del words[at : at + 2]
         words.remove("-MD")
-        first = 2 if words[0].endswith("ccache") else 1
+        first = next(i for i, word in enumerate(words) if word.startswith("-I"))
         # The overlay comes before the real headers; -O1 is later than the build's own level, and compiles faster.
         return words[:first] + [f"-I{overlay}/include", f"-I{overlay}/src"] + words[first:] + ["-O1", "-w"]
 
-    def link_command(self, binary, out):
-        line = self.command_with(f"bin/{binary}", f"-o bin/{binary} ")
-        words = shlex.split(line)
-        words = [w for w in words if w not in (":", "&&")]
+    def link_command(self, mutant, object_file, out):
+        line = self.command_with(f"bin/{mutant.binary}", f"-o bin/{mutant.binary} ")
+        words = [w for w in shlex.split(line) if w not in (":", "&&")]
         words[words.index("-o") + 1] = str(out)
-        first_object = next(i for i, w in enumerate(words) if w.endswith(".o"))
-        return words, first_object
+        objects = [i for i, w in enumerate(words) if w.endswith(".o")]
+        words.insert(objects[0], str(object_file))
+        if mutant.is_compiled_by_test:
+            name = pathlib.Path(mutant.compiled_by).name + ".o"
+            words = [w for w in words if w == str(object_file) or pathlib.Path(w).name != name]
+        return words
 
 
 def matching_tests(binary, pattern):
@@ -130,17 +140,25 @@ def mutate(mutant):
     return re.subn(pattern, lambda _: mutant.mutated, (ROOT / mutant.file).read_text())
 
 
+@functools.cache
+def fault_of_test(binary, test, work):
+    """Why the test says nothing about a mutant, or None."""
+    if not binary.exists():
+        return f"{binary.name} is not built"
+    tests = matching_tests(binary, test)
+    if len(tests) != 1:
+        return f"{binary.name} has {len(tests)} tests {test}, expected 1"
+    code, text = run([str(binary), f"--gtest_filter={test}"], work)
+    if code != 0:
+        return f"{test} fails without the mutation:\n{text[-2000:]}"
+    return None
+
+
 def kill(build, mutant, work):
     """Returns a sentence why the mutant counts as alive, or None."""
-    binary = build.directory / "bin" / mutant.binary
-    if not binary.exists():
-        return f"{mutant.binary} is not built"
-    tests = matching_tests(binary, mutant.test)
-    if len(tests) != 1:
-        return f"{mutant.binary} has {len(tests)} tests {mutant.test}, expected 1"
-    code, text = run([str(binary), f"--gtest_filter={mutant.test}"], work)
-    if code != 0:
-        return f"{mutant.test} fails without the mutation:\n{text[-2000:]}"
+    fault = fault_of_test(build.directory / "bin" / mutant.binary, mutant.test, work)
+    if fault is not None:
+        return fault
 
     mutated_text, places = mutate(mutant)
     if places != 1:
@@ -154,8 +172,7 @@ def kill(build, mutant, work):
     code, text = run(build.compile_command(mutant, compiled, overlay, object_file), build.directory)
     if code != 0:
         return f"does not compile:\n{text[-2000:]}"
-    link, first = build.link_command(mutant.binary, mutated)
-    code, text = run(link[:first] + [str(object_file)] + link[first:], build.directory)
+    code, text = run(build.link_command(mutant, object_file, mutated), build.directory)
     if code != 0:
         return f"does not link:\n{text[-2000:]}"
     code, text = run([str(mutated), f"--gtest_filter={mutant.test}"], work)
