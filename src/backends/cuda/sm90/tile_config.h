@@ -1,4 +1,5 @@
-// Tile configurations of the tensor-bound loop (tile_gemm.cuh). To add one: a line in plan_table.h and one in tile_gemm.cu.
+// Tile configurations of the tensor-bound loop (tile_gemm.cuh). To add one: a line in kernels_small_tiles.cu or
+// kernels_large_tiles.cu, and one in choose.cc.
 #pragma once
 
 #include <cstddef>
