@@ -5,9 +5,9 @@ namespace megamoe::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kPieces = 8;           // of 16 bytes in a column of 64 K
-constexpr int kStepsOfBlock = 2;     // of 64 K
-constexpr int kRowsInFlight = 4;     // of a thread
+constexpr int kPieces = 8;        // of 16 bytes in a column of 64 K
+constexpr int kStepsOfBlock = 2;  // of 64 K
+constexpr int kRowsInFlight = 4;  // of a thread
 
 // One tile, kStepsOfBlock steps; 8 lanes write one 128-byte line.
 __global__ void __launch_bounds__(kThreads) megamoe_gather_tiles(GatherTiles call) {

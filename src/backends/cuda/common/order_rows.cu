@@ -205,8 +205,8 @@ void launch_in_shared_memory(void (*kernel)(OrderRows, std::int64_t), int blocks
   // Not this call's bytes: it holds for the process, and another thread may be about to launch with more.
   cuda_check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kCountBytesMax),
              "order rows: shared memory");
-  launch(Start::kInTurn, kernel, static_cast<unsigned>(blocks), static_cast<unsigned>(threads), static_cast<std::size_t>(bytes), stream,
-         call, warps);
+  launch(Start::kInTurn, kernel, static_cast<unsigned>(blocks), static_cast<unsigned>(threads),
+         static_cast<std::size_t>(bytes), stream, call, warps);
 }
 
 }  // namespace

@@ -22,8 +22,8 @@ struct alignas(16) TokenTile {
   std::int32_t unused = 0;
 };
 
-// All tiles of a call, in order of experts and rows. An expert's rows are cut into as few tiles of at most `max_rows` as
-// there can be, all but the last of equal size, a multiple of `step`.
+// All tiles of a call, in order of experts and rows. An expert's rows are cut into as few tiles of at most `max_rows`
+// as there can be, all but the last of equal size, a multiple of `step`.
 struct TileList {
   TokenTile* tiles = nullptr;     // [most_tiles(...)]
   std::int32_t* count = nullptr;  // [1]
@@ -31,9 +31,10 @@ struct TileList {
   std::int32_t step = 0;
 };
 
-// Activations as the tile loop of a GEMM copies them: for each tile of tokens and each 64 K one contiguous block, the tile's
-// columns of 128 bytes in the order in which wgmma reads them (128-byte swizzle, PTX ISA 9.7.15.5.1.2): of column c, the
-// 16 bytes of k 8p .. 8p+7 lie at piece p ^ (c % 8). Columns are padded to 16 with anything, K to 64 with zeros.
+// Activations as the tile loop of a GEMM copies them: for each tile of tokens and each 64 K one contiguous block, the
+// tile's columns of 128 bytes in the order in which wgmma reads them (128-byte swizzle, PTX ISA 9.7.15.5.1.2): of
+// column c, the 16 bytes of k 8p .. 8p+7 lie at piece p ^ (c % 8). Columns are padded to 16 with anything, K to 64 with
+// zeros.
 inline constexpr int kTiledK = 64;
 inline constexpr int kTiledColumns = 16;
 
@@ -42,8 +43,8 @@ MEGAMOE_HD constexpr std::int64_t tiled_columns(std::int64_t rows) {
 }
 MEGAMOE_HD constexpr std::int64_t tiled_k(std::int64_t k) { return (k + kTiledK - 1) / kTiledK * kTiledK; }
 
-// Where the index-th tile's block begins, in columns of tiled_k(k) elements. Places are spread a little, so that each is
-// known without a sum over the tiles before it: both roundings to 16 together take less than 32.
+// Where the index-th tile's block begins, in columns of tiled_k(k) elements. Places are spread a little, so that each
+// is known without a sum over the tiles before it: both roundings to 16 together take less than 32.
 MEGAMOE_HD constexpr std::int64_t tiled_begin(const TokenTile& tile, std::int64_t index) {
   return tiled_columns(tile.row) + 2 * kTiledColumns * index;
 }

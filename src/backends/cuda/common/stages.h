@@ -109,7 +109,7 @@ struct GatherTiles {
   const std::int32_t* choice_of = nullptr;
   std::int64_t top_k = 1;
   TileList tiles;
-  std::int64_t most_tiles = 0;   // the grid covers these
+  std::int64_t most_tiles = 0;  // the grid covers these
   std::uint16_t* to = nullptr;  // [tiled_size(...), tiled_k(k)]
 };
 void gather_tiles(const GatherTiles& call, cudaStream_t stream);

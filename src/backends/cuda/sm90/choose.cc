@@ -10,14 +10,14 @@
 namespace megamoe::sm90 {
 namespace {
 
-// Up to here a kernel serves: mean rows of an active expert. Rows scatter around the mean like a Poisson variable, and a
-// second tile of an expert costs a second pass over its weights, so the limits lie well below max_rows.
+// Up to here a kernel serves: mean rows of an active expert. Rows scatter around the mean like a Poisson variable, and
+// a second tile of an expert costs a second pass over its weights, so the limits lie well below max_rows.
 struct Limit {
   std::string_view kernel;
   double mean_rows;
 };
-constexpr Limit kNvfp4Limits[] = {{"stream 8", 2.0},       {"stream 16", 5.0},       {"stream 32", 11.0},
-                                  {"tiles 128x48", 30.0},  {"tiles 128x64", 44.0},  {"tiles 128x112", 84.0},
+constexpr Limit kNvfp4Limits[] = {{"stream 8", 2.0},        {"stream 16", 5.0},       {"stream 32", 11.0},
+                                  {"tiles 128x48", 30.0},   {"tiles 128x64", 44.0},   {"tiles 128x112", 84.0},
                                   {"tiles 128x160", 140.0}, {"tiles 128x240", 208.0}, {"tiles 128x304", 1e30}};
 constexpr Limit kBf16Limits[] = {{"stream 32, bf16", 20.0}, {"tiles 128x128, bf16", 1e30}};
 
@@ -38,8 +38,8 @@ const Kernel& named(std::string_view name) {
 const Kernel& kernel_for(const GemmSizes& sizes) {
   if (sizes.forced != nullptr && sizes.forced->weights == sizes.weights) return *sizes.forced;
   const double mean = static_cast<double>(sizes.rows) / std::max(sizes.active, 1.0);
-  const std::span<const Limit> limits =
-      sizes.weights == WeightFormat::kNvfp4 ? std::span<const Limit>(kNvfp4Limits) : std::span<const Limit>(kBf16Limits);
+  const std::span<const Limit> limits = sizes.weights == WeightFormat::kNvfp4 ? std::span<const Limit>(kNvfp4Limits)
+                                                                              : std::span<const Limit>(kBf16Limits);
   const double bytes = 3 * 0.5625 * sizes.active * static_cast<double>(sizes.hidden * sizes.inter);
   const bool short_call = sizes.weights == WeightFormat::kNvfp4 && bytes <= kShortCallBytes && mean <= 2.0;
   const auto limit =

@@ -14,8 +14,8 @@
 
 namespace megamoe::sm90 {
 
-// activate() of moe/activation_math.h for several pairs: the same operations wherever they can matter. Where every gate of
-// the warp is of a common size, two things can not: exp's clamps and its second factor, and what the device's own
+// activate() of moe/activation_math.h for several pairs: the same operations wherever they can matter. Where every gate
+// of the warp is of a common size, two things can not: exp's clamps and its second factor, and what the device's own
 // division does for numbers near the ends of the range. Without them it is half as many instructions, and without a
 // branch a quotient, which would keep them from overlapping. All lanes of a warp; `matters(i)` says whose results do.
 template <int Count, class Matters>
@@ -114,8 +114,8 @@ template <>
 class Epilogue<GemmKind::kGateUp> {
  public:
   // `index` of the tile in the list.
-  __device__ __forceinline__ Epilogue(const Gemm& gemm, const cuda::TokenTile& tile, int index, int panel, int warp, int lane,
-                                      float product_scale, int /*part*/ = 0)
+  __device__ __forceinline__ Epilogue(const Gemm& gemm, const cuda::TokenTile& tile, int index, int panel, int warp,
+                                      int lane, float product_scale, int /*part*/ = 0)
       : gemm_(gemm), rows_(gemm, tile), product_scale_(product_scale), lane_(lane) {
     const GemmWeights& w = gemm.weights;
     group_ = (panel * (kPanelFeatures / 16) + warp) * 8;  // of 8 channels; 16 divides their number
@@ -225,8 +225,8 @@ template <>
 class Epilogue<GemmKind::kDown> {
  public:
   // `index` of the tile in the list.
-  __device__ __forceinline__ Epilogue(const Gemm& gemm, const cuda::TokenTile& tile, int index, int panel, int warp, int lane,
-                                      float product_scale, int part = 0)
+  __device__ __forceinline__ Epilogue(const Gemm& gemm, const cuda::TokenTile& tile, int index, int panel, int warp,
+                                      int lane, float product_scale, int part = 0)
       : gemm_(gemm), rows_(gemm, tile), product_scale_(product_scale), lane_(lane) {
     const GemmWeights& w = gemm.weights;
     feature_ = panel * kPanelFeatures + warp * 16 + lane / 4 * 2;

@@ -31,8 +31,8 @@ struct GemmWeights {
 struct Gemm {
   GemmWeights weights;
 
-  // Columns of the product, bf16. Streaming loop: [*, k], row r of x or with gather_top_k the token of row r. Tile loop:
-  // the rows' tiles (common/rows.h).
+  // Columns of the product, bf16. Streaming loop: [*, k], row r of x or with gather_top_k the token of row r. Tile
+  // loop: the rows' tiles (common/rows.h).
   const std::uint16_t* x = nullptr;
   const float* x_scale = nullptr;  // of row r, or with gather_top_k of the token of row r; nullptr: 1
   std::int32_t gather_top_k = 0;

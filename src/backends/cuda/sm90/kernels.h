@@ -14,7 +14,7 @@ namespace megamoe::sm90 {
 struct Kernel {
   std::string_view name;  // for plan's describe
   WeightFormat weights = WeightFormat::kNvfp4;
-  bool streams = false;      // the loop for few rows (stream_gemm.cuh), else the one for many (tile_gemm.cuh)
+  bool streams = false;       // the loop for few rows (stream_gemm.cuh), else the one for many (tile_gemm.cuh)
   std::int32_t max_rows = 0;  // of a tile of tokens
   std::int32_t row_step = 0;  // of tiles' sizes
   std::int32_t stage_k = 0;   // K that one stage of its ring holds

@@ -28,12 +28,11 @@ Kernel row(std::string_view name, int grid = BlocksPerSm) {
 std::span<const Kernel> stream_kernels() {
   // 88 KiB in flight an SM is the least that keeps memory busy; stages of 256 K are 10-20 % faster than of 128.
   static const Kernel all[] = {
-      // Half of each SM: the second GEMM's blocks find the other half free, and ask for their first weights while the first
+      // Half of each SM: the second GEMM's blocks find the other half free, and ask for their first weights while the
+      // first
       // GEMM still reads its last.
-      row<Nvfp4Weights, 8, 4, 4, 2>("stream 8, half", 1),
-      row<Nvfp4Weights, 8, 4, 4, 2>("stream 8"),
-      row<Nvfp4Weights, 16, 8, 4, 1>("stream 16"),
-      row<Nvfp4Weights, 32, 6, 4, 1>("stream 32"),
+      row<Nvfp4Weights, 8, 4, 4, 2>("stream 8, half", 1), row<Nvfp4Weights, 8, 4, 4, 2>("stream 8"),
+      row<Nvfp4Weights, 16, 8, 4, 1>("stream 16"),        row<Nvfp4Weights, 32, 6, 4, 1>("stream 32"),
       row<Bf16Weights, 32, 5, 2, 1>("stream 32, bf16"),
   };
   return all;

@@ -46,8 +46,7 @@ MEGAMOE_HD constexpr std::uint32_t pack_codes(const CanonicalRows& from, std::in
     const RowSource source = row_source(from.pairs, panel, warp, register_row(lane, reg));
     if (source.row >= from.rows) continue;
     if (byte_at(from.sf[source.matrix], (source.row * from.k + k) / 16) == 0) continue;
-    const unsigned both =
-        byte_at(from.data[source.matrix], (source.row * from.k + k + register_k(lane, reg, 0)) / 2);
+    const unsigned both = byte_at(from.data[source.matrix], (source.row * from.k + k + register_k(lane, reg, 0)) / 2);
     word |= place_code(both & 0xFu, reg, 0) | place_code(both >> 4, reg, 1);
   }
   return word;

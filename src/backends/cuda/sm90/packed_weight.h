@@ -1,4 +1,5 @@
-// Where the Hopper backend keeps each weight, so that one 16-byte shared load gives a thread its A operands of four MMAs.
+// Where the Hopper backend keeps each weight, so that one 16-byte shared load gives a thread its A operands of four
+// MMAs.
 //
 // A matrix of `features` rows and K columns is cut into panels of 128 features, a panel into steps of 64 K, a step into
 // two tiles of 64 features x 64 K; features and K are padded with zeros. Tiles follow each other in that order, so any
@@ -9,11 +10,13 @@
 //   a0: row g,     k 2t, 2t+1      a2: row g,     k 2t+8, 2t+9
 //   a1: row g + 8, k 2t, 2t+1      a3: row g + 8, k 2t+8, 2t+9
 //
-// Rows   down: rows g and g + 8 of warp w in tile h of panel p are features 128 p + 64 h + 16 w + 2 g and the next, so that
+// Rows   down: rows g and g + 8 of warp w in tile h of panel p are features 128 p + 64 h + 16 w + 2 g and the next, so
+// that
 //        a thread stores pairs.
-//        gate|up: rows 0-7 of the warp are the gates of channels 64 p + 32 h + 8 w + r, rows 8-15 the ups of the same, so
-//        that both halves of a SwiGLU pair meet in one thread's accumulators.
-// NVFP4  a tile is 2304 bytes: lane L of warp w has 16 bytes at 16 (32 w + L), one little-endian word for each s; then 8
+//        gate|up: rows 0-7 of the warp are the gates of channels 64 p + 32 h + 8 w + r, rows 8-15 the ups of the same,
+//        so that both halves of a SwiGLU pair meet in one thread's accumulators.
+// NVFP4  a tile is 2304 bytes: lane L of warp w has 16 bytes at 16 (32 w + L), one little-endian word for each s; then
+// 8
 //        bytes of scales for each w and g at 2048 + 8 (8 w + g): one word for s = 0, 1 and one for s = 2, 3.
 //        A word holds its eight codes so that nine integer operations place all of them as bf16 bits e1 e0 m at 8:6 and
 //        the sign at 15 (decode.cuh); kCodeBits below is the order. A word of scales holds four bytes UE5M3: of row g
@@ -40,8 +43,8 @@ inline constexpr int kTileFeatures = 64;
 inline constexpr int kTileK = 64;
 inline constexpr int kPanelFeatures = 128;
 inline constexpr int kPanelTiles = kPanelFeatures / kTileFeatures;
-inline constexpr int kTileLanes = 128;                                           // threads that share a tile
-inline constexpr int kNvfp4CodeBytes = kTileFeatures * kTileK / 2;               // of a tile
+inline constexpr int kTileLanes = 128;                              // threads that share a tile
+inline constexpr int kNvfp4CodeBytes = kTileFeatures * kTileK / 2;  // of a tile
 inline constexpr int kNvfp4TileBytes = kNvfp4CodeBytes + kTileFeatures * kTileK / 16;
 inline constexpr int kBf16TileBytes = kTileFeatures * kTileK * 2;
 inline constexpr float kProductScale = 128.0f;
@@ -77,7 +80,8 @@ MEGAMOE_HD constexpr CodeBits code_bits(int reg, int half) {
 
 MEGAMOE_HD constexpr std::uint32_t place_code(unsigned code, int reg, int half) {
   const CodeBits at = code_bits(reg, half);
-  return ((code >> 3) & 1u) << at.sign | ((code >> 2) & 1u) << at.e1 | ((code >> 1) & 1u) << at.e0 | (code & 1u) << at.m;
+  return ((code >> 3) & 1u) << at.sign | ((code >> 2) & 1u) << at.e1 | ((code >> 1) & 1u) << at.e0 |
+         (code & 1u) << at.m;
 }
 MEGAMOE_HD constexpr unsigned code_at(std::uint32_t word, int reg, int half) {
   const CodeBits at = code_bits(reg, half);
@@ -88,7 +92,7 @@ MEGAMOE_HD constexpr unsigned code_at(std::uint32_t word, int reg, int half) {
 MEGAMOE_HD constexpr unsigned ue5m3_from_e4m3(unsigned e4m3) {
   const unsigned exponent = e4m3 >> 3;
   const unsigned mantissa = e4m3 & 7u;
-  if (exponent != 0) return (exponent + 15) << 3 | mantissa;  // 2^(exponent - 7)
+  if (exponent != 0) return (exponent + 15) << 3 | mantissa;         // 2^(exponent - 7)
   const unsigned shift = mantissa >= 4 ? 2 : mantissa >= 2 ? 1 : 0;  // mantissa * 2^-9
   return (13 + shift) << 3 | (mantissa << (3 - shift) & 7u);
 }

@@ -19,6 +19,13 @@ constexpr std::int64_t kDescribed[] = {1, 16, 256, 1024, 4096, 8192};
 // between the second GEMM and the sum over experts (4 % of the time of a large batch).
 constexpr std::int64_t kRoundedElements = std::int64_t{1} << 24;
 
+// What a stage timer is told, of the routed rows and of the shared expert's.
+struct StageNames {
+  std::string_view gather, gemm1, quantize_h, gemm2;
+};
+constexpr StageNames kRoutedStages{"gather", "gemm 1", "quantize h", "gemm 2"};
+constexpr StageNames kSharedStages{"shared gather", "shared gemm 1", "shared quantize h", "shared gemm 2"};
+
 // Counters that a run begins at zero: claims of the four GEMMs, then arrivals.
 constexpr std::int64_t kClaims = 4;
 
@@ -36,12 +43,12 @@ struct QuantizedRows {
 struct Rows {
   std::int64_t count = 0;  // at most
   QuantizedRows x;
-  std::span<float> h_f32;            // [rows, inter], where h is quantised by rows
-  std::span<std::uint16_t> h_bf16;   // [rows, inter], where it is not
+  std::span<float> h_f32;           // [rows, inter], where h is quantised by rows
+  std::span<std::uint16_t> h_bf16;  // [rows, inter], where it is not
   QuantizedRows h;
   std::span<std::uint16_t> x_tiles;  // for the tile loop
   std::span<std::uint16_t> h_tiles;
-  std::span<float> y;                // [parts, rows, hidden]
+  std::span<float> y;  // [parts, rows, hidden]
   std::span<float> partials;
   std::span<cuda::TokenTile> tiles;
   std::span<std::int32_t> tile_count;
@@ -273,7 +280,7 @@ void Sm90Plan::run(const RunArgs& args) const {
 
   // Both GEMMs of a bank.
   const auto run_bank = [&](const ExpertBank& bank, const Rows& rows, const Choice& choice, bool routed,
-                            std::int32_t* claims, std::string_view prefix) {
+                            std::int32_t* claims, const StageNames& names) {
     const bool x_is_quantized = !rows.x.values.empty();
     const bool h_is_quantized = !rows.h.values.empty();
     const bool streams = choice.gate_up->streams;
@@ -308,7 +315,7 @@ void Sm90Plan::run(const RunArgs& args) const {
     if (!streams) {
       into_tiles(gemm.x, problem.hidden, gathers, rows.x_tiles);
       gemm.x = rows.x_tiles.data();
-      done(std::string(prefix) + "gather");
+      done(names.gather);
     }
     if (routed && streams && !x_is_quantized && !weighs_rows && tokens * problem.top_k <= kOwnOrderChoices) {
       gemm.own_ids = args.topk_ids.data();
@@ -317,12 +324,12 @@ void Sm90Plan::run(const RunArgs& args) const {
     }
     launch(*choice.gate_up, GemmKind::kGateUp, gemm, multiprocessors_, stream);
     gemm.own_ids = nullptr;
-    done(std::string(prefix) + "gemm 1");
+    done(names.gemm1);
 
     if (h_is_quantized) {
       quantize_h(bank, rows, routed, nullptr, nullptr);
       if (!streams) into_tiles(rows.h.values.data(), bank.inter(), false, rows.h_tiles);
-      done(std::string(prefix) + "quantize h");
+      done(names.quantize_h);
     }
     gemm.weights = bank.gemm(GemmKind::kDown);
     gemm.x = !streams ? rows.h_tiles.data() : h_is_quantized ? rows.h.values.data() : rows.h_bf16.data();
@@ -337,13 +344,13 @@ void Sm90Plan::run(const RunArgs& args) const {
       gemm.y = rows.y.data();
     gemm.part_rows = routed ? tokens * problem.top_k : tokens;
     launch(*choice.down, GemmKind::kDown, gemm, multiprocessors_, stream);
-    done(std::string(prefix) + "gemm 2");
+    done(names.gemm2);
   };
   quantize_x(weights_->routed(), space.routed, true);
-  run_bank(weights_->routed(), space.routed, routed_kernels, true, space.claims.data(), "");
+  run_bank(weights_->routed(), space.routed, routed_kernels, true, space.claims.data(), kRoutedStages);
   if (has_shared) {
     quantize_x(weights_->shared(), space.shared, false);
-    run_bank(weights_->shared(), space.shared, shared_kernels, false, space.claims.data() + 2, "shared ");
+    run_bank(weights_->shared(), space.shared, shared_kernels, false, space.claims.data() + 2, kSharedStages);
     if (problem.shared.gated)
       cuda::shared_gate(args.x.data(), weights_->shared_gate(), tokens, problem.hidden, space.shared_factor.data(),
                         stream);
@@ -388,7 +395,8 @@ void Sm90Plan::hand_out(const RunArgs& args, const Workspace& space) const {
   fetch(numbers, space.order.row_of, args.tokens * problem.top_k);
   out.row_of.assign(numbers.begin(), numbers.end());
 
-  const auto fetch_tiles = [&](const Rows& rows, std::int64_t inter, std::int64_t count, std::vector<std::uint16_t>& to) {
+  const auto fetch_tiles = [&](const Rows& rows, std::int64_t inter, std::int64_t count,
+                               std::vector<std::uint16_t>& to) {
     std::vector<std::int32_t> tile_count;
     fetch(tile_count, rows.tile_count.data(), 1);
     std::vector<cuda::TokenTile> tiles;
@@ -414,7 +422,8 @@ void Sm90Plan::hand_out(const RunArgs& args, const Workspace& space) const {
       return fetch(to.bf16, rows.h_bf16.data(), count * bank.inter());
     }
     Buffer codes(MemoryKind::kCuda, static_cast<std::size_t>(std::max<std::int64_t>(count, 1) * bank.inter() / 2));
-    Buffer sf(MemoryKind::kCuda, static_cast<std::size_t>(std::max<std::int64_t>(count, 1) * bank.inter() / kNvfp4Block));
+    Buffer sf(MemoryKind::kCuda,
+              static_cast<std::size_t>(std::max<std::int64_t>(count, 1) * bank.inter() / kNvfp4Block));
     cuda::QuantizeRows call{.from_f32 = rows.h_f32.data(),
                             .cols = bank.inter(),
                             .max_rows = count,

@@ -8,7 +8,7 @@
 
 namespace megamoe::sm90 {
 
-inline constexpr int kStreamWarps = 8;                   // that multiply: 16 features each
+inline constexpr int kStreamWarps = 8;                    // that multiply: 16 features each
 inline constexpr int kStreamThreads = 32 * kStreamWarps;  // without the copying warp's
 
 // Rows: tokens of a tile at most. Steps: of 64 K in a stage.

@@ -1,12 +1,12 @@
 // The loop for few rows an expert: every active expert's weights are read once, and everything else hides behind that.
 //
-// A block has eight warps that multiply, 16 features of a 128-feature panel each, and one that copies. An item of work is
-// (tile of tokens, panel, part of K); blocks claim items until none are left. The copying warp fills a ring of stages of
-// up to 256 K: weights by one bulk copy, tokens by one a row. Work of a stage is described in the ring itself, so that
-// the multiplying warps know nothing of claims.
+// A block has eight warps that multiply, 16 features of a 128-feature panel each, and one that copies. An item of work
+// is (tile of tokens, panel, part of K); blocks claim items until none are left. The copying warp fills a ring of
+// stages of up to 256 K: weights by one bulk copy, tokens by one a row. Work of a stage is described in the ring
+// itself, so that the multiplying warps know nothing of claims.
 //
-// Where K is cut into parts, kGateUp's sums meet through global memory: the last of a tile's parts to arrive adds all of
-// them, in the order of K whoever it is. kDown leaves its parts to combine.
+// Where K is cut into parts, kGateUp's sums meet through global memory: the last of a tile's parts to arrive adds all
+// of them, in the order of K whoever it is. kDown leaves its parts to combine.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -22,7 +22,7 @@ namespace megamoe::sm90 {
 
 struct StreamStage {
   cuda::TokenTile tile;
-  std::int32_t item;   // tile * panels + panel; -1: no more work
+  std::int32_t item;  // tile * panels + panel; -1: no more work
   std::int32_t panel;
   std::int32_t part;
   std::int32_t k_begin;  // of this stage
@@ -296,7 +296,8 @@ __device__ __forceinline__ bool meet(const Gemm& gemm, const StreamStage& stage,
 
 // One item from its first stage, which slot `i` holds, to its result. Returns the stage after its last.
 template <GemmKind Kind, int Blocks, class Weights, class Config>
-__device__ __forceinline__ int multiply_item(const Gemm& gemm, StreamShared<Config>& shared, int i, int warp, int lane) {
+__device__ __forceinline__ int multiply_item(const Gemm& gemm, StreamShared<Config>& shared, int i, int warp,
+                                             int lane) {
   constexpr int kStages = Config::kStages;
   float sum[Blocks][4] = {};
   StreamStage stage = shared.stage[i % kStages];
@@ -314,8 +315,8 @@ __device__ __forceinline__ int multiply_item(const Gemm& gemm, StreamShared<Conf
     } else {
       for (int step = 0; step * kTileK < stage.k_count; ++step)
         multiply_step<Blocks, Weights>(tiles + step * kPanelTiles * Weights::kTileBytes, tile_lane,
-                                       tokens + step * kTileK * 2, Config::kTokenStride,
-                                       stage.k_count / 16 - step * 4, sum);
+                                       tokens + step * kTileK * 2, Config::kTokenStride, stage.k_count / 16 - step * 4,
+                                       sum);
     }
     __syncwarp();
     if (lane == 0) ptx::mbarrier_arrive(&shared.empty[slot]);
@@ -343,9 +344,9 @@ __device__ __forceinline__ void multiply_all(const Gemm& gemm, StreamShared<Conf
     if (blocks == 1)
       i = multiply_item<Kind, 1, Weights>(gemm, shared, i, warp, lane);
     else if (kBlocks >= 2 && blocks == 2)
-      i = multiply_item<Kind, kBlocks >= 2 ? 2 : 1, Weights>(gemm, shared, i, warp, lane);
+      i = multiply_item < Kind, kBlocks >= 2 ? 2 : 1, Weights > (gemm, shared, i, warp, lane);
     else if (kBlocks >= 3 && blocks == 3)
-      i = multiply_item<Kind, kBlocks >= 3 ? 3 : 1, Weights>(gemm, shared, i, warp, lane);
+      i = multiply_item < Kind, kBlocks >= 3 ? 3 : 1, Weights > (gemm, shared, i, warp, lane);
     else
       i = multiply_item<Kind, kBlocks, Weights>(gemm, shared, i, warp, lane);
   }

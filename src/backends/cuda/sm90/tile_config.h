@@ -8,23 +8,25 @@
 
 namespace megamoe::sm90 {
 
-inline constexpr int kCopyThreads = 128;    // one copies; a warpgroup, as setmaxnreg asks
-inline constexpr int kTileColumns = 16;               // step of N; a tile's rows are rounded up to it
-inline constexpr int kWgmmaColumns = 256;             // beyond, two wgmma share one A operand
+inline constexpr int kCopyThreads = 128;   // one copies; a warpgroup, as setmaxnreg asks
+inline constexpr int kTileColumns = 16;    // step of N; a tile's rows are rounded up to it
+inline constexpr int kWgmmaColumns = 256;  // beyond, two wgmma share one A operand
 
 // Panels: of 128 features, each the work of two warpgroups. Columns: tokens of a tile at most; tiles of fewer than
 // MinColumns run as if they had as many. Steps: copies of less than about 20 KB keep memory less busy, so few columns
 // want several.
-template <WeightFormat Format, int Panels, int Columns, int MinColumns, int ColumnStep, int Steps, int Stages, int BlocksPerSm>
+template <WeightFormat Format, int Panels, int Columns, int MinColumns, int ColumnStep, int Steps, int Stages,
+          int BlocksPerSm>
 struct TileConfig {
-  static_assert(ColumnStep % kTileColumns == 0 && MinColumns % ColumnStep == 0 && (Columns - MinColumns) % ColumnStep == 0);
+  static_assert(ColumnStep % kTileColumns == 0 && MinColumns % ColumnStep == 0 &&
+                (Columns - MinColumns) % ColumnStep == 0);
   static constexpr WeightFormat kFormat = Format;
   static constexpr int kPanels = Panels;
   static constexpr int kColumns = Columns;
   static constexpr int kMinColumns = MinColumns;
   static constexpr int kColumnStep = ColumnStep;
   static constexpr int kStages = Stages;
-  static constexpr int kSteps = Steps;  // of 64 K in a stage
+  static constexpr int kSteps = Steps;                                 // of 64 K in a stage
   static constexpr int kStepBytes = kPanelTiles * tile_bytes(Format);  // of a panel
   static constexpr int kPanelBytes = Steps * kStepBytes;
   static constexpr int kTokenBytes = Steps * Columns * kTileK * 2;

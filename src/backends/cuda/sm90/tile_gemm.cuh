@@ -3,10 +3,10 @@
 //
 // A block has two warpgroups that multiply for each of its panels, 64 of 128 features each, and one of which one thread
 // copies. An item of work is (tile of tokens, panels); blocks claim items until none are left, panels fastest, so that
-// the blocks that run at one time share tokens in the second-level cache. A stage is one or more 64 K, two bulk copies: weights, and
-// tokens that lie in memory as wgmma wants them in shared memory (common/rows.h). Gathering them here instead, 16 bytes
-// at a time from x, cost a third of the rate at 200 columns: the copies' latency, and an order (fence.proxy.async)
-// between them and wgmma that only who copied can give.
+// the blocks that run at one time share tokens in the second-level cache. A stage is one or more 64 K, two bulk copies:
+// weights, and tokens that lie in memory as wgmma wants them in shared memory (common/rows.h). Gathering them here
+// instead, 16 bytes at a time from x, cost a third of the rate at 200 columns: the copies' latency, and an order
+// (fence.proxy.async) between them and wgmma that only who copied can give.
 //
 // Each number of columns is its own instance of the loop: decoding costs the same for 16 and for 320.
 #pragma once
@@ -27,9 +27,9 @@ inline constexpr int kItemSlots = 16;
 
 struct TileItem {
   cuda::TokenTile tile;
-  std::int32_t index;    // of the tile
-  std::int32_t panel;    // first of the block's; -1: no more work
-  std::int32_t columns;  // of the instance that runs it
+  std::int32_t index;       // of the tile
+  std::int32_t panel;       // first of the block's; -1: no more work
+  std::int32_t columns;     // of the instance that runs it
   std::int32_t step_bytes;  // of its tokens, 64 K
 };
 
@@ -40,7 +40,7 @@ struct TileShared {
   alignas(128) std::byte weights[Config::kStages][Config::kPanels][Config::kPanelBytes];
   std::uint64_t full[Config::kStages];
   std::uint64_t empty[Config::kStages];
-  TileItem item[kItemSlots];                // as many as may be under way, and the one that is being finished
+  TileItem item[kItemSlots];  // as many as may be under way, and the one that is being finished
 };
 
 // ---- The copying thread ---------------------------------------------------------------------------------------------
@@ -99,8 +99,8 @@ __device__ __forceinline__ void copy_items(const Gemm& gemm, TileShared<Config>&
 
 // ---- The multiplying warpgroups -------------------------------------------------------------------------------------
 
-// The sums of the group-th `AtOnce` blocks of 8 columns, group in [Begin, End): registers have no computed index. Blocks
-// past the last are zeros.
+// The sums of the group-th `AtOnce` blocks of 8 columns, group in [Begin, End): registers have no computed index.
+// Blocks past the last are zeros.
 template <int Begin, int End, int Wgmmas, int Sums, int AtOnce>
 __device__ __forceinline__ void pick(int group, const float (&sum)[Wgmmas][Sums], float (&some)[AtOnce][4]) {
   if constexpr (End - Begin > 1) {
@@ -128,14 +128,15 @@ __device__ __forceinline__ int multiply_tile(const Gemm& gemm, TileShared<Config
   constexpr int kStages = Config::kStages;
   constexpr int kWgmmas = Columns > kWgmmaColumns ? 2 : 1;
   constexpr int kSums = Columns / kWgmmas / 2;
-  constexpr std::uint64_t kNextB = static_cast<std::uint64_t>(Columns / kWgmmas * kTileK * 2 / 16);  // descriptor's units
-  // What follows from these must not be computed before the loop over items: registers would hold it for all instances at
-  // once, and then wgmma would not overlap with anything (ptxas C7512).
+  constexpr std::uint64_t kNextB =
+      static_cast<std::uint64_t>(Columns / kWgmmas * kTileK * 2 / 16);  // descriptor's units
+  // What follows from these must not be computed before the loop over items: registers would hold it for all instances
+  // at once, and then wgmma would not overlap with anything (ptxas C7512).
   asm volatile("" : "+r"(warp), "+r"(lane));
   const int steps = static_cast<int>(steps_of(gemm.weights.k));
   const int tile_lane = warp % 4 * 32 + lane;
-  // Not through wgmma's own scale-d: sums that are undefined before the first step live through the loop over items, those
-  // of all instances at once.
+  // Not through wgmma's own scale-d: sums that are undefined before the first step live through the loop over items,
+  // those of all instances at once.
   float sum[kWgmmas][kSums] = {};
 
   const std::uint32_t step_bytes = static_cast<std::uint32_t>(item.step_bytes);
@@ -147,8 +148,8 @@ __device__ __forceinline__ int multiply_tile(const Gemm& gemm, TileShared<Config
     const int here = Config::kSteps == 1 ? 1 : min(Config::kSteps, steps - first);
 #pragma unroll 1
     for (int step = 0; step < here; ++step) {
-      const Weights weights(shared.weights[slot][warp / 8] + step * Config::kStepBytes + warp / 4 % 2 * Weights::kTileBytes,
-                            tile_lane);
+      const Weights weights(
+          shared.weights[slot][warp / 8] + step * Config::kStepBytes + warp / 4 % 2 * Weights::kTileBytes, tile_lane);
       const std::uint64_t tokens =
           ptx::swizzled_rows(ptx::shared_address(shared.tokens[slot]) + static_cast<std::uint32_t>(step) * step_bytes);
       // One commit a fragment: some are in flight while the next is decoded.
@@ -174,8 +175,8 @@ __device__ __forceinline__ int multiply_tile(const Gemm& gemm, TileShared<Config
 
   const TileItem work = item;  // read only now: the loop has no registers to spare
   const Epilogue<Kind> epilogue(gemm, work.tile, work.index, work.panel + warp / 8, warp % 8, lane, Weights::kScale);
-  // Rolled: unrolled, the epilogue's code would be 100 KB an instance, more than instruction caches hold. Several blocks of
-  // 8 columns at a time, for their dependent operations to overlap.
+  // Rolled: unrolled, the epilogue's code would be 100 KB an instance, more than instruction caches hold. Several
+  // blocks of 8 columns at a time, for their dependent operations to overlap.
   constexpr int kBlocks = Columns / 8;
   constexpr int kAtOnce = Config::kEpilogueBlocks;
 #pragma unroll 1

@@ -6,7 +6,8 @@
 
 namespace megamoe::sm90 {
 
-template <class Weights, int Panels, int Columns, int MinColumns, int ColumnStep, int Steps, int Stages, int BlocksPerSm>
+template <class Weights, int Panels, int Columns, int MinColumns, int ColumnStep, int Steps, int Stages,
+          int BlocksPerSm>
 Kernel tile_row(std::string_view name) {
   using Config = TileConfig<Weights::kFormat, Panels, Columns, MinColumns, ColumnStep, Steps, Stages, BlocksPerSm>;
   constexpr int kShared = sizeof(TileShared<Config>);
