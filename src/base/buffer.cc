@@ -1,7 +1,8 @@
 #include "megamoe/buffer.h"
 
+#include <cstdint>
+#include <cstdlib>
 #include <cstring>
-#include <new>
 #include <utility>
 
 #include "base/device_memory.h"
@@ -16,7 +17,9 @@ void check_range(const char* what, std::size_t at, std::size_t bytes, std::size_
 }
 
 std::byte* host_allocate(std::size_t bytes) {
-  auto* data = static_cast<std::byte*>(::operator new(bytes, std::align_val_t{64}, std::nothrow));
+  constexpr std::size_t kAlignment = 64;
+  const std::size_t padded = bytes > SIZE_MAX - kAlignment ? bytes : (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  auto* data = static_cast<std::byte*>(std::aligned_alloc(kAlignment, padded));
   if (data == nullptr) throw Error(Code::kOutOfMemory, "memory: asked ", bytes, " bytes, the system has not as many");
   return data;
 }
@@ -31,7 +34,7 @@ Buffer::Buffer(MemoryKind kind, std::size_t bytes) : kind_(kind), bytes_(bytes) 
 Buffer::~Buffer() {
   if (data_ == nullptr) return;
   if (kind_ == MemoryKind::kHost)
-    ::operator delete(data_, std::align_val_t{64});
+    std::free(data_);
   else
     device_free(data_);
 }

@@ -67,7 +67,8 @@ class HeaderReader {
 
   void read_sections(StrictJson::Value value) {
     if (!StrictJson::is_array(value)) json_.fail_here("sections: accepted: an array");
-    for (auto element : value.get_array().value()) {
+    simdjson::ondemand::array elements = value.get_array().value();
+    for (auto element : elements) {
       StrictJson::Value item = element.value();
       if (!StrictJson::is_object(item)) json_.fail_here("sections: accepted: objects");
       PreparedSection section;
