@@ -88,17 +88,9 @@ struct Sm90Plan::Workspace {
     order_scratch = carver.take<std::byte>(
         static_cast<std::int64_t>(cuda::order_rows_scratch_bytes(tokens, problem.top_k, problem.experts)));
     // Counters are zeroed as one array: nothing lies between them.
-    std::int64_t counters = kClaims;
-    const auto sizes = [&](bool is_shared) {
-      Largest most;
-      for (std::int64_t t = 1; t <= tokens; t = t < kEachOf ? t + 1 : std::min(2 * t, std::max(tokens, t + 1)))
-        most.grow(plan, is_shared, t);
-      counters += most.arrivals;
-      return most;
-    };
-    const Largest routed_most = sizes(false);
-    const Largest shared_most = problem.shared.inter == 0 ? Largest{} : sizes(true);
-    claims = carver.take<std::int32_t>(counters);
+    const Largest& routed_most = plan.routed_most_;
+    const Largest& shared_most = plan.shared_most_;
+    claims = carver.take<std::int32_t>(kClaims + routed_most.arrivals + shared_most.arrivals);
     routed.arrivals = claims.subspan(kClaims, static_cast<std::size_t>(routed_most.arrivals));
     shared.arrivals = claims.subspan(kClaims + static_cast<std::size_t>(routed_most.arrivals));
 
@@ -112,28 +104,6 @@ struct Sm90Plan::Workspace {
   }
 
  private:
-  // Up to so many tokens every count is looked at: only there is K cut into parts.
-  static constexpr std::int64_t kEachOf = kMostCutRows;
-
-  // Over all numbers of tokens up to the plan's.
-  struct Largest {
-    std::int64_t partials = 0, arrivals = 0, tiles = 0, y_rows = 0, tiled = 0;
-
-    void grow(const Sm90Plan& plan, bool is_shared, std::int64_t tokens) {
-      const Problem& problem = plan.weights_->problem();
-      const ExpertBank& bank = is_shared ? plan.weights_->shared() : plan.weights_->routed();
-      const Choice choice = is_shared ? plan.shared_choice(tokens) : plan.routed_choice(tokens);
-      const std::int64_t rows = is_shared ? tokens : tokens * problem.top_k;
-      const GemmWeights weights = bank.gemm(GemmKind::kGateUp);
-      partials = std::max(partials, partial_floats(choice, weights, rows, bank.experts()));
-      arrivals = std::max(arrivals, arrival_count(choice, weights, rows, bank.experts()));
-      // The next larger count may have the tiles of this one's kernel, and twice its tokens at most.
-      tiles = std::max(tiles, cuda::most_tiles(2 * rows, bank.experts(), choice.gate_up->max_rows));
-      y_rows = std::max(y_rows, choice.parts_down * rows);
-      if (!choice.gate_up->streams) tiled = std::max(tiled, cuda::tiled_size(rows, tiles));
-    }
-  };
-
   static void take(Carver& carver, Rows& out, ActivationFormat format, std::int64_t rows, std::int64_t x_rows,
                    std::int64_t hidden, std::int64_t inter, std::int64_t experts, const Largest& most) {
     out.count = rows;
@@ -159,9 +129,33 @@ Sm90Plan::Sm90Plan(std::shared_ptr<const Sm90Weights> weights, const PlanOptions
       multiprocessors_(multiprocessors),
       forced_(forced_kernel()) {
   allow_shared_memory();
+  routed_most_ = largest(false);
+  if (weights_->problem().shared.inter != 0) shared_most_ = largest(true);
   Carver count{std::span<std::byte>()};
   Workspace(count, *this);
   workspace_bytes_ = count.bytes();
+}
+
+Sm90Plan::Largest Sm90Plan::largest(bool is_shared) const {
+  const Problem& problem = weights_->problem();
+  const ExpertBank& bank = is_shared ? weights_->shared() : weights_->routed();
+  const GemmWeights weights = bank.gemm(GemmKind::kGateUp);
+  Largest most;
+  const auto grow = [&](std::int64_t tokens) {
+    const Choice choice = is_shared ? shared_choice(tokens) : routed_choice(tokens);
+    const std::int64_t rows = is_shared ? tokens : tokens * problem.top_k;
+    most.partials = std::max(most.partials, partial_floats(choice, weights, rows, bank.experts()));
+    most.arrivals = std::max(most.arrivals, arrival_count(choice, weights, rows, bank.experts()));
+    // The next larger count may have the tiles of this one's kernel, and twice its tokens at most.
+    most.tiles = std::max(most.tiles, cuda::most_tiles(2 * rows, bank.experts(), choice.gate_up->max_rows));
+    most.y_rows = std::max(most.y_rows, choice.parts_down * rows);
+    if (!choice.gate_up->streams) most.tiled = std::max(most.tiled, cuda::tiled_size(rows, most.tiles));
+  };
+  // Up to kMostCutRows every count is looked at: only there is K cut into parts.
+  for (std::int64_t t = 1; t <= max_tokens_;
+       t = t < kMostCutRows ? t + 1 : std::min(2 * t, std::max(max_tokens_, t + 1)))
+    grow(t);
+  return most;
 }
 
 Choice Sm90Plan::routed_choice(std::int64_t tokens) const {

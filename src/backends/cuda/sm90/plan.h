@@ -22,6 +22,12 @@ class Sm90Plan : public PlanImpl {
  private:
   struct Workspace;
 
+  // What arrays need at most, over all numbers of tokens up to the plan's.
+  struct Largest {
+    std::int64_t partials = 0, arrivals = 0, tiles = 0, y_rows = 0, tiled = 0;
+  };
+  Largest largest(bool is_shared) const;
+
   Choice routed_choice(std::int64_t tokens) const;
   Choice shared_choice(std::int64_t tokens) const;
   bool rounds(std::int64_t tokens) const;  // y of the routed rows to bf16
@@ -30,7 +36,8 @@ class Sm90Plan : public PlanImpl {
   std::shared_ptr<const Sm90Weights> weights_;
   std::int64_t max_tokens_;
   int multiprocessors_;
-  const Kernel* forced_;  // forced_kernel() when the plan was made
+  const Kernel* forced_;               // forced_kernel() when the plan was made
+  Largest routed_most_, shared_most_;  // looked for once: run only carves
   std::size_t workspace_bytes_ = 0;
 };
 
