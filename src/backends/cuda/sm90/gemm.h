@@ -47,8 +47,8 @@ struct Gemm {
 
   // Claims of work items, and in the streaming loop the arrivals of a tile's parts; zero before the launch.
   std::int32_t* claims = nullptr;    // [1]
-  std::int32_t* arrivals = nullptr;  // [tiles * panels * kStreamWarps]
-  float* partials = nullptr;         // [tiles * panels, parts, max_rows / 8, kStreamThreads, 4], where parts > 1
+  std::int32_t* arrivals = nullptr;  // [tiles * panels * kPanelWarps]
+  float* partials = nullptr;         // of tiles * panels * kPanelThreads threads [parts, blocks of 8 rows, 4]
   std::int32_t parts = 1;            // of K (streaming loop)
 
   // The result. h has one of the three; y is [parts, part_rows, channels], or y_bf16 is given and there is one part.

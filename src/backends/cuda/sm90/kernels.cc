@@ -30,7 +30,9 @@ void launch(const Kernel& kernel, GemmKind kind, const Gemm& gemm, int multiproc
   overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   overlap.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(kernel.blocks_per_sm * multiprocessors));
+  const bool other = kind == GemmKind::kDown && kernel.down_blocks_per_sm != 0;
+  config.gridDim =
+      dim3(static_cast<unsigned>((other ? kernel.down_blocks_per_sm : kernel.blocks_per_sm) * multiprocessors));
   config.blockDim = dim3(static_cast<unsigned>(kernel.threads));
   config.dynamicSmemBytes = static_cast<std::size_t>(kernel.shared_bytes);
   config.stream = stream;

@@ -14,14 +14,16 @@ namespace megamoe::sm90 {
 struct Kernel {
   std::string_view name;  // for plan's describe
   WeightFormat weights = WeightFormat::kNvfp4;
-  bool streams = false;       // the loop for few rows (stream_gemm.cuh), else the one for many (tile_gemm.cuh)
-  std::int32_t max_rows = 0;  // of a tile of tokens
-  std::int32_t row_step = 0;  // of tiles' sizes
-  std::int32_t stage_k = 0;   // K that one stage of its ring holds
-  std::int32_t blocks_per_sm = 0;
+  bool streams = false;            // the loop for few rows (stream_gemm.cuh), else the one for many (tile_gemm.cuh)
+  std::int32_t max_rows = 0;       // of a tile of tokens
+  std::int32_t row_step = 0;       // of tiles' sizes
+  std::int32_t stage_k = 0;        // K that one stage of its ring holds
+  std::int32_t blocks_per_sm = 0;  // that are launched
+  std::int32_t down_blocks_per_sm = 0;  // of kDown; 0: as many
   std::int32_t shared_bytes = 0;
   const void* function[2] = {};  // by GemmKind
   std::int32_t threads = 0;
+  bool trial = false;  // no call takes it that is not forced to
 };
 
 // Streaming kernels first, each group by ascending max_rows.

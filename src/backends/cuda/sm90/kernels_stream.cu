@@ -1,26 +1,34 @@
+#include <algorithm>
+
 #include "backends/cuda/sm90/instances.h"
 #include "backends/cuda/sm90/stream_gemm.cuh"
 
 namespace megamoe::sm90 {
 namespace {
 
-// `grid` blocks an SM are launched, of BlocksPerSm that would fit.
-template <class Weights, int Rows, int Stages, int Steps, int BlocksPerSm>
-Kernel row(std::string_view name, int grid = BlocksPerSm) {
-  using Config = StreamConfig<Weights::kFormat, Rows, Stages, Steps, BlocksPerSm>;
+// Blocks an SM that are launched of each GEMM, of those that would fit.
+struct Grid {
+  int gate_up, down;
+};
+
+template <class Weights, int Rows, int Tiles, int Warps, int Stages, int Steps, int BlocksPerSm>
+Kernel row(std::string_view name, Grid grid = {BlocksPerSm, BlocksPerSm}, bool trial = false) {
+  using Config = StreamConfig<Weights::kFormat, Rows, Tiles, Warps, Stages, Steps, BlocksPerSm>;
   constexpr int kShared = sizeof(StreamShared<Config>);
   static_assert((kShared + 1024) * BlocksPerSm <= 228 * 1024, "an H100's shared memory, 1 KiB of each block is taken");
   return {.name = name,
           .weights = Weights::kFormat,
           .streams = true,
           .max_rows = Rows,
-          .row_step = 8,
+          .row_step = std::min(Rows, 8),
           .stage_k = Steps * kTileK,
-          .blocks_per_sm = grid,
+          .blocks_per_sm = grid.gate_up,
+          .down_blocks_per_sm = grid.down,
           .shared_bytes = kShared,
           .function = {reinterpret_cast<const void*>(&stream_gemm_kernel<GemmKind::kGateUp, Weights, Config>),
                        reinterpret_cast<const void*>(&stream_gemm_kernel<GemmKind::kDown, Weights, Config>)},
-          .threads = kStreamThreads + 32};
+          .threads = Config::kThreads + 32,
+          .trial = trial};
 }
 
 }  // namespace
@@ -28,12 +36,25 @@ Kernel row(std::string_view name, int grid = BlocksPerSm) {
 std::span<const Kernel> stream_kernels() {
   // 88 KiB in flight an SM is the least that keeps memory busy; stages of 256 K are 10-20 % faster than of 128.
   static const Kernel all[] = {
+      row<Nvfp4Weights, 2, 1, 8, 5, 8, 2>("stream 2", {2, 2}, true),
+      row<Nvfp4Weights, 2, 1, 8, 5, 8, 2>("stream 2, half, then all", {1, 2}, true),
+      row<Nvfp4Weights, 2, 1, 8, 7, 4, 3>("stream 2, three", {2, 3}, true),
+      row<Nvfp4Weights, 2, 1, 8, 7, 4, 3>("stream 2, three, full", {3, 3}, true),
+      row<Nvfp4Weights, 2, 1, 16, 5, 8, 2>("stream 2, wide", {1, 1}, true),
+      row<Nvfp4Weights, 2, 1, 16, 10, 8, 1>("stream 2, whole", {1, 1}, true),
       // Half of each SM: the second GEMM's blocks find the other half free, and ask for their first weights while the
-      // first
-      // GEMM still reads its last.
-      row<Nvfp4Weights, 8, 4, 4, 2>("stream 8, half", 1), row<Nvfp4Weights, 8, 4, 4, 2>("stream 8"),
-      row<Nvfp4Weights, 16, 8, 4, 1>("stream 16"),        row<Nvfp4Weights, 32, 6, 4, 1>("stream 32"),
-      row<Bf16Weights, 32, 5, 2, 1>("stream 32, bf16"),
+      // first GEMM still reads its last.
+      row<Nvfp4Weights, 8, 1, 8, 4, 8, 2>("stream 8, half", {1, 1}),
+      row<Nvfp4Weights, 8, 1, 8, 4, 8, 2>("stream 8"),
+      row<Nvfp4Weights, 8, 1, 8, 4, 8, 2>("stream 8, half, then all", {1, 2}, true),
+      row<Nvfp4Weights, 8, 1, 8, 5, 4, 3>("stream 8, three", {2, 3}, true),
+      row<Nvfp4Weights, 8, 1, 8, 5, 4, 3>("stream 8, three, full", {3, 3}, true),
+      row<Nvfp4Weights, 8, 1, 16, 4, 8, 2>("stream 8, wide", {1, 1}, true),
+      row<Nvfp4Weights, 8, 1, 16, 7, 8, 1>("stream 8, whole", {1, 1}, true),
+      row<Nvfp4Weights, 8, 2, 8, 4, 4, 2>("stream 8, 128", {2, 2}, true),
+      row<Nvfp4Weights, 16, 2, 8, 8, 4, 1>("stream 16"),
+      row<Nvfp4Weights, 32, 2, 8, 6, 4, 1>("stream 32"),
+      row<Bf16Weights, 32, 2, 8, 5, 2, 1>("stream 32, bf16"),
   };
   return all;
 }

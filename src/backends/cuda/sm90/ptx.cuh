@@ -43,6 +43,14 @@ __device__ __forceinline__ void mbarrier_wait(std::uint64_t* barrier, std::uint3
       : "memory");
 }
 
+// ---- named barriers (9.7.13.1) --------------------------------------------------------------------------------------
+
+// `Threads` threads of the block, whole warps, wait for each other. Number 0 is __syncthreads.
+template <int Threads>
+__device__ __forceinline__ void meet_threads(int barrier) {
+  asm volatile("barrier.cta.sync.aligned %0, %1;" ::"r"(barrier), "n"(Threads) : "memory");
+}
+
 // ---- copies into shared memory --------------------------------------------------------------------------------------
 
 __device__ __forceinline__ std::uint64_t evict_first_policy() {
