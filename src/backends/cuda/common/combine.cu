@@ -57,8 +57,6 @@ __device__ void add_parts(const Y* y, std::int64_t parts, std::int64_t part_stri
 
 template <int kParts, bool kRounded>
 __global__ void __launch_bounds__(kThreads) megamoe_combine(Combine call, std::int64_t blocks_of_token) {
-  wait_for_previous();
-  let_next_start();
   const std::int64_t token = blockIdx.x / blocks_of_token;
   const std::int64_t thread = (blockIdx.x % blocks_of_token) * blockDim.x + threadIdx.x;
   const bool active = thread * kColumns < call.hidden;
@@ -75,6 +73,11 @@ __global__ void __launch_bounds__(kThreads) megamoe_combine(Combine call, std::i
     const std::int32_t my_id = call.topk_ids[choice];
     const std::int32_t my_row = mine < call.top_k ? call.row_of[choice] : -1;
     const float my_weight = weighted ? call.topk_weights[choice] : 1.0f;
+    // Only sums come from the launch in front: who is whose row was written before that one began, and is on its way.
+    if (first == 0) {
+      wait_for_previous();
+      let_next_start();
+    }
     poisoned |= __any_sync(~0u, my_id < -1 || my_id >= call.experts) != 0;
     bool wanted[kBatch];
     std::int64_t element[kBatch];

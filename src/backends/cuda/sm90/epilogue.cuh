@@ -86,24 +86,30 @@ __device__ __forceinline__ void activate_all(const Activation& activation, float
 // Scales and weights of the rows of one tile.
 class TileRows {
  public:
-  __device__ __forceinline__ TileRows(const Gemm& gemm, const cuda::TokenTile& tile) : gemm_(gemm), tile_(tile) {}
+  // own_choice_of: in shared memory, where the block ordered the rows itself; else nullptr.
+  __device__ __forceinline__ TileRows(const Gemm& gemm, const cuda::TokenTile& tile, const std::int32_t* own_choice_of)
+      : gemm_(gemm), tile_(tile), own_choice_of_(own_choice_of) {}
 
   __device__ __forceinline__ bool has(int n) const { return n < tile_.rows; }
   __device__ __forceinline__ std::int64_t row(int n) const { return tile_.row + n; }
   __device__ __forceinline__ float x_scale(int n) const {
     if (gemm_.x_scale == nullptr || !has(n)) return 1.0f;
-    const std::int64_t source =
-        gemm_.gather_top_k == 0 ? row(n) : __ldcg(gemm_.choice_of + row(n)) / gemm_.gather_top_k;
+    const std::int64_t source = gemm_.gather_top_k == 0 ? row(n) : choice(n) / gemm_.gather_top_k;
     return __ldcg(gemm_.x_scale + source);
   }
   __device__ __forceinline__ float weight(int n) const {
     if (gemm_.row_weight == nullptr || !has(n)) return 1.0f;
-    return __ldg(gemm_.row_weight + __ldcg(gemm_.choice_of + row(n)));
+    return __ldg(gemm_.row_weight + choice(n));
   }
 
  private:
+  __device__ __forceinline__ std::int32_t choice(int n) const {
+    return own_choice_of_ != nullptr ? own_choice_of_[row(n)] : __ldcg(gemm_.choice_of + row(n));
+  }
+
   const Gemm& gemm_;
   const cuda::TokenTile& tile_;
+  const std::int32_t* own_choice_of_;
 };
 
 // `warp` of the panel's eight, each 16 rows.
@@ -115,8 +121,9 @@ class Epilogue<GemmKind::kGateUp> {
  public:
   // `index` of the tile in the list.
   __device__ __forceinline__ Epilogue(const Gemm& gemm, const cuda::TokenTile& tile, int index, int panel, int warp,
-                                      int lane, float product_scale, int /*part*/ = 0)
-      : gemm_(gemm), rows_(gemm, tile), product_scale_(product_scale), lane_(lane) {
+                                      int lane, float product_scale, int /*part*/ = 0,
+                                      const std::int32_t* own_choice_of = nullptr)
+      : gemm_(gemm), rows_(gemm, tile, own_choice_of), product_scale_(product_scale), lane_(lane) {
     const GemmWeights& w = gemm.weights;
     group_ = (panel * (kPanelFeatures / 16) + warp) * 8;  // of 8 channels; 16 divides their number
     if (gemm.h_tiles != nullptr) {
@@ -226,8 +233,9 @@ class Epilogue<GemmKind::kDown> {
  public:
   // `index` of the tile in the list.
   __device__ __forceinline__ Epilogue(const Gemm& gemm, const cuda::TokenTile& tile, int index, int panel, int warp,
-                                      int lane, float product_scale, int part = 0)
-      : gemm_(gemm), rows_(gemm, tile), product_scale_(product_scale), lane_(lane) {
+                                      int lane, float product_scale, int part = 0,
+                                      const std::int32_t* own_choice_of = nullptr)
+      : gemm_(gemm), rows_(gemm, tile, own_choice_of), product_scale_(product_scale), lane_(lane) {
     const GemmWeights& w = gemm.weights;
     feature_ = panel * kPanelFeatures + warp * 16 + lane / 4 * 2;
     const std::int64_t first = std::int64_t{tile.row} * w.channels + feature_;

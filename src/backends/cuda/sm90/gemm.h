@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "backends/cuda/common/rows.h"
+#include "backends/cuda/common/stages.h"
 #include "megamoe/moe.h"
 
 namespace megamoe::sm90 {
@@ -38,12 +39,15 @@ struct Gemm {
   std::int32_t gather_top_k = 0;
   const std::int32_t* choice_of = nullptr;  // [rows]; nullptr where rows are tokens
   cuda::TileList tiles;
-  bool tiles_are_ready = false;  // the list was written before the launch in front of this one began
-  // Streaming loop, kGateUp, at most kOwnOrderChoices of them: each block orders the rows of these ids [choices] by
-  // itself, and asks for weights while the launch in front still orders them for everybody else. No list, no choice_of.
+  bool tiles_are_ready = false;  // the list, or own_ids, were written before the launch in front of this one began
+  // Streaming loop, at most kOwnOrderChoices of them: each block orders the rows of these ids [choices] by itself. No
+  // list, no choice_of, no claims.
   const std::int32_t* own_ids = nullptr;
   std::int32_t own_choices = 0;
   std::int32_t own_experts = 0;
+  // And this launch writes the order for those two launches behind, and sets their counters to zero; topk_ids nullptr:
+  // it does not.
+  cuda::OrderRows order_here;
 
   // Claims of work items, and in the streaming loop the arrivals of a tile's parts; zero before the launch.
   std::int32_t* claims = nullptr;    // [1]

@@ -24,7 +24,8 @@ void allow_shared_memory() {
                  kernel.name.data());
 }
 
-void launch(const Kernel& kernel, GemmKind kind, const Gemm& gemm, int multiprocessors, cudaStream_t stream) {
+void launch(const Kernel& kernel, GemmKind kind, const Gemm& gemm, int multiprocessors, cudaStream_t stream,
+            bool in_turn) {
   // As common/launch.cuh, by a pointer to the function.
   cudaLaunchAttribute overlap{};
   overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
@@ -37,7 +38,7 @@ void launch(const Kernel& kernel, GemmKind kind, const Gemm& gemm, int multiproc
   config.dynamicSmemBytes = static_cast<std::size_t>(kernel.shared_bytes);
   config.stream = stream;
   config.attrs = &overlap;
-  config.numAttrs = 1;
+  config.numAttrs = in_turn ? 0 : 1;
   Gemm copy = gemm;
   void* arguments[] = {&copy};
   cuda_check(cudaLaunchKernelExC(&config, kernel.function[static_cast<int>(kind)], arguments), kernel.name.data());

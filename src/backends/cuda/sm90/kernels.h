@@ -32,7 +32,9 @@ std::span<const Kernel> kernels();
 // Once a process and device, before the first launch: shared memory beyond 48 KiB has to be asked for.
 void allow_shared_memory();
 
-// A persistent grid: as many blocks as the device holds at one time, whatever the rows.
-void launch(const Kernel& kernel, GemmKind kind, const Gemm& gemm, int multiprocessors, cudaStream_t stream);
+// A persistent grid: as many blocks as the device holds at one time, whatever the rows. It may start before the kernel
+// in front has ended, or in turn, as the first launch of a call must.
+void launch(const Kernel& kernel, GemmKind kind, const Gemm& gemm, int multiprocessors, cudaStream_t stream,
+            bool in_turn = false);
 
 }  // namespace megamoe::sm90

@@ -231,8 +231,14 @@ void Sm90Plan::run(const RunArgs& args) const {
   if (has_shared) ordering.shared_tiles = tiles_of(space.shared, shared_kernels);
   if (routed_kernels.parts_gate_up > 1 || (has_shared && shared_kernels.parts_gate_up > 1))
     ordering.counter_count = static_cast<std::int64_t>(space.claims.size());
-  cuda::order_rows(ordering, stream);
-  done("order");
+  // Of a short call every block orders the rows itself, and GEMM 1 is the first launch. Not where its own parts of K
+  // meet: they count arrivals, which somebody in front must set to zero.
+  const bool orders_itself = routed_kernels.gate_up->streams && routed_kernels.parts_gate_up == 1 &&
+                             tokens * problem.top_k <= kOwnOrderChoices && space.routed.x.values.empty();
+  if (!orders_itself) {
+    cuda::order_rows(ordering, stream);
+    done("order");
+  }
 
   // Quantise tokens; with a scale an expert, each row apart.
   const auto quantize_x = [&](const ExpertBank& bank, const Rows& rows, bool routed) {
@@ -311,13 +317,15 @@ void Sm90Plan::run(const RunArgs& args) const {
       gemm.x = rows.x_tiles.data();
       done(names.gather);
     }
-    if (routed && streams && !x_is_quantized && !weighs_rows && tokens * problem.top_k <= kOwnOrderChoices) {
+    const bool own = routed && orders_itself;
+    if (own) {
       gemm.own_ids = args.topk_ids.data();
       gemm.own_choices = static_cast<std::int32_t>(tokens * problem.top_k);
       gemm.own_experts = static_cast<std::int32_t>(problem.experts);
+      gemm.order_here = ordering;
     }
-    launch(*choice.gate_up, GemmKind::kGateUp, gemm, multiprocessors_, stream);
-    gemm.own_ids = nullptr;
+    launch(*choice.gate_up, GemmKind::kGateUp, gemm, multiprocessors_, stream, own);
+    gemm.order_here = {};
     done(names.gemm1);
 
     if (h_is_quantized) {

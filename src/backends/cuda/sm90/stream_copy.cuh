@@ -6,42 +6,10 @@
 
 #include "backends/cuda/common/launch.cuh"
 #include "backends/cuda/sm90/ptx.cuh"
+#include "backends/cuda/sm90/stream_order.cuh"
 #include "backends/cuda/sm90/stream_stage.cuh"
 
 namespace megamoe::sm90 {
-
-// The order that order_rows gives (common/order_rows.cu); its tiles in another sequence. All lanes of a warp.
-__device__ __forceinline__ void order_own_rows(const Gemm& gemm, OwnOrder& own, int lane) {
-  constexpr unsigned kAll = 0xFFFFFFFFu;
-  const int id = lane < gemm.own_choices ? __ldcg(gemm.own_ids + lane) : -1;
-  const bool routed = id >= 0 && id < gemm.own_experts;
-  int row = 0;    // of this choice
-  int begin = 0;  // first row of its expert
-  for (int other = 0; other < gemm.own_choices; ++other) {
-    const int its = __shfl_sync(kAll, routed ? id : -1, other);
-    begin += its >= 0 && its < id;
-    row += its >= 0 && (its < id || (its == id && other < lane));
-  }
-  const unsigned same = __match_any_sync(kAll, routed ? id : -1 - lane);
-  const bool leads = routed && (same & ((1u << lane) - 1)) == 0;
-  if (routed) own.choice_of[row] = lane;
-
-  const int rows = __popc(same);
-  const int tiles = leads ? (rows + gemm.tiles.max_rows - 1) / gemm.tiles.max_rows : 0;
-  int before = tiles;  // inclusive sum
-  for (int step = 1; step < 32; step *= 2) {
-    const int more = __shfl_up_sync(kAll, before, step);
-    if (lane >= step) before += more;
-  }
-  if (lane == 31) own.tile_count = before;
-  before -= tiles;
-  if (leads) {
-    const int even = (rows + tiles - 1) / tiles;
-    const int size = (even + gemm.tiles.step - 1) / gemm.tiles.step * gemm.tiles.step;
-    for (int i = 0; i < tiles; ++i) own.tiles[before + i] = {id, begin + i * size, min(size, rows - i * size), 0};
-  }
-  __syncwarp();
-}
 
 // Walks the stages of claimed items; one thread's.
 template <GemmKind Kind, class Config>
@@ -72,7 +40,7 @@ class StreamCursor {
       }
       open(claimed_);
       // One ahead, so that the atomic's way to the second-level cache and back hides behind this item's copies.
-      // With own tiles nobody has set the counter to zero yet: blocks take every so-manieth item.
+      // With own tiles nobody has set the counter to zero: blocks take every so-manieth item.
       claimed_ = tiles_ != nullptr ? claimed_ + static_cast<int>(gridDim.x)
                                    : static_cast<int>(gridDim.x) + atomicAdd(gemm_.claims, 1);
     }
@@ -168,7 +136,7 @@ __device__ __forceinline__ void copy_tokens(const Gemm& gemm, StreamShared<Confi
 }
 
 template <GemmKind Kind, class Weights, class Config>
-__device__ __forceinline__ void copy_all(const Gemm& gemm, StreamShared<Config>& shared, int lane) {
+__device__ __forceinline__ void copy_all(const Gemm& gemm, StreamShared<Config>& shared, int expert, int lane) {
   constexpr int kStages = Config::kStages;
   const std::uint64_t weights_policy = ptx::evict_first_policy();
   const std::uint64_t tokens_policy = ptx::evict_last_policy();
@@ -176,12 +144,10 @@ __device__ __forceinline__ void copy_all(const Gemm& gemm, StreamShared<Config>&
     cuda::wait_for_previous();
     cuda::let_next_start();
   };
-  // Who has no tile list yet waits for it; who has it asks for weights before the tokens exist; who makes it asks for
-  // tokens too, which the caller wrote.
-  const bool own = gemm.own_ids != nullptr;
-  bool waited = !gemm.tiles_are_ready && !own;
+  // Who knows the tiles before the kernel in front has ended asks for weights before the tokens exist.
+  bool waited = !gemm.tiles_are_ready;
   if (waited) wait();
-  if (own) order_own_rows(gemm, shared.own, lane);
+  if (gemm.own_ids != nullptr) keep_order(gemm, order_choices(gemm, expert, lane), lane, shared.own);
   StreamCursor<Kind, Config> cursor(gemm, shared.own);
   if (lane == 0) cursor.start(shared.own);
   TokenRow mine;
@@ -192,11 +158,11 @@ __device__ __forceinline__ void copy_all(const Gemm& gemm, StreamShared<Config>&
     __syncwarp();
     const bool done = shared.stage[slot].item < 0;
     copy_weights<Weights>(gemm, shared, slot, lane, weights_policy);
-    if (waited || own) copy_tokens(gemm, shared, slot, lane, mine, tokens_policy);
+    if (waited) copy_tokens(gemm, shared, slot, lane, mine, tokens_policy);
     if (!waited && (done || i == kStages - 1)) {
       wait();
       waited = true;
-      for (int s = 0; s <= i && !own; ++s) copy_tokens(gemm, shared, s, lane, mine, tokens_policy);
+      for (int s = 0; s <= i; ++s) copy_tokens(gemm, shared, s, lane, mine, tokens_policy);
     }
     if (done) return;
   }

@@ -18,6 +18,7 @@
 #include "backends/cuda/sm90/ptx.cuh"
 #include "backends/cuda/sm90/stream_config.h"
 #include "backends/cuda/sm90/stream_copy.cuh"
+#include "backends/cuda/sm90/stream_order.cuh"
 #include "backends/cuda/sm90/stream_stage.cuh"
 #include "backends/cuda/sm90/stream_sums.cuh"
 
@@ -69,7 +70,8 @@ __device__ __forceinline__ int multiply_item(const Gemm& gemm, StreamShared<Conf
   // What the epilogue needs of memory is on its way while the item is multiplied.
   const int panel = stage.strip / Config::kStrips;
   const int panel_warp = stage.strip % Config::kStrips * Config::kGroupWarps + place;
-  const Epilogue<Kind> epilogue(gemm, token_tile, 0, panel, panel_warp, lane, Weights::kScale, stage.part);
+  const Epilogue<Kind> epilogue(gemm, token_tile, 0, panel, panel_warp, lane, Weights::kScale, stage.part,
+                                gemm.own_ids != nullptr ? shared.own.choice_of : nullptr);
 
   // Where a tile has fewer than 8 rows of space, rows repeat: nobody stores those columns.
   constexpr int kTokenRows = Config::kMaxRows < 8 ? Config::kMaxRows : 8;
@@ -144,18 +146,29 @@ __global__ void __launch_bounds__(Config::kThreads + 32, Config::kBlocksPerSm)
   auto& shared = *reinterpret_cast<StreamShared<Config>*>(memory);
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  if (threadIdx.x == 0) {
-    for (int s = 0; s < Config::kStages; ++s) {
-      ptx::mbarrier_init(&shared.full[s], 1);
-      ptx::mbarrier_init(&shared.empty[s], Config::kWarps);
+  const bool copies = warp == Config::kWarps;
+  // Who orders rows asks for the ids before all else. The first launch of a call began when those before it had ended.
+  const bool writes_order = gemm.order_here.topk_ids != nullptr && warp == 0;
+  int expert = -1;
+  if (gemm.own_ids != nullptr && (copies || writes_order)) {
+    if (!gemm.tiles_are_ready) cuda::wait_for_previous();
+    expert = own_expert(gemm, lane);
+  }
+  if (copies) {
+    if (lane < Config::kStages) {
+      ptx::mbarrier_init(&shared.full[lane], 1);
+      ptx::mbarrier_init(&shared.empty[lane], Config::kWarps);
     }
     ptx::fence_mbarrier_init();
   }
   __syncthreads();
-  if (warp == Config::kWarps)
-    copy_all<Kind, Weights>(gemm, shared, lane);
-  else
-    multiply_all<Kind, Weights>(gemm, shared, warp, lane);
+  if (copies) return copy_all<Kind, Weights>(gemm, shared, expert, lane);
+  if (writes_order) {
+    cuda::wait_for_previous();
+    clear_counters(gemm.order_here, lane);
+    if (blockIdx.x == 0) write_order(gemm.order_here, order_choices(gemm, expert, lane), lane);
+  }
+  multiply_all<Kind, Weights>(gemm, shared, warp, lane);
 }
 
 }  // namespace megamoe::sm90
