@@ -83,16 +83,24 @@ __device__ __forceinline__ void activate_all(const Activation& activation, float
   }
 }
 
+// What a block that ordered the rows by itself knows of a tile's.
+struct OwnRows {
+  const std::int32_t* choice_of = nullptr;  // in shared memory; nullptr: Gemm's
+  bool has_scales = false;                  // of the columns, which the block quantised; else Gemm's
+  float scale[2] = {};                      // of the thread's two tokens
+};
+
 // Scales and weights of the rows of one tile.
 class TileRows {
  public:
-  // own_choice_of: in shared memory, where the block ordered the rows itself; else nullptr.
-  __device__ __forceinline__ TileRows(const Gemm& gemm, const cuda::TokenTile& tile, const std::int32_t* own_choice_of)
-      : gemm_(gemm), tile_(tile), own_choice_of_(own_choice_of) {}
+  __device__ __forceinline__ TileRows(const Gemm& gemm, const cuda::TokenTile& tile, const OwnRows& own)
+      : gemm_(gemm), tile_(tile), own_(own) {}
 
   __device__ __forceinline__ bool has(int n) const { return n < tile_.rows; }
   __device__ __forceinline__ std::int64_t row(int n) const { return tile_.row + n; }
+  __device__ __forceinline__ bool scales_x() const { return own_.has_scales || gemm_.x_scale != nullptr; }
   __device__ __forceinline__ float x_scale(int n) const {
+    if (own_.has_scales) return n % 2 == 0 ? own_.scale[0] : own_.scale[1];
     if (gemm_.x_scale == nullptr || !has(n)) return 1.0f;
     const std::int64_t source = gemm_.gather_top_k == 0 ? row(n) : choice(n) / gemm_.gather_top_k;
     return __ldcg(gemm_.x_scale + source);
@@ -104,12 +112,12 @@ class TileRows {
 
  private:
   __device__ __forceinline__ std::int32_t choice(int n) const {
-    return own_choice_of_ != nullptr ? own_choice_of_[row(n)] : __ldcg(gemm_.choice_of + row(n));
+    return own_.choice_of != nullptr ? own_.choice_of[row(n)] : __ldcg(gemm_.choice_of + row(n));
   }
 
   const Gemm& gemm_;
   const cuda::TokenTile& tile_;
-  const std::int32_t* own_choice_of_;
+  OwnRows own_;
 };
 
 // `warp` of the panel's eight, each 16 rows.
@@ -121,9 +129,8 @@ class Epilogue<GemmKind::kGateUp> {
  public:
   // `index` of the tile in the list.
   __device__ __forceinline__ Epilogue(const Gemm& gemm, const cuda::TokenTile& tile, int index, int panel, int warp,
-                                      int lane, float product_scale, int /*part*/ = 0,
-                                      const std::int32_t* own_choice_of = nullptr)
-      : gemm_(gemm), rows_(gemm, tile, own_choice_of), product_scale_(product_scale), lane_(lane) {
+                                      int lane, float product_scale, int /*part*/ = 0, const OwnRows& own = {})
+      : gemm_(gemm), rows_(gemm, tile, own), product_scale_(product_scale), lane_(lane) {
     const GemmWeights& w = gemm.weights;
     group_ = (panel * (kPanelFeatures / 16) + warp) * 8;  // of 8 channels; 16 divides their number
     if (gemm.h_tiles != nullptr) {
@@ -150,7 +157,7 @@ class Epilogue<GemmKind::kGateUp> {
       for (int i = 0; i < 2 * Blocks; ++i) h[i] = 0.0f;  // what pads K to 64
       return store_tiles(h, n0);
     }
-    if (gemm_.x_scale == nullptr) {
+    if (!rows_.scales_x()) {
       const float gate_scale = gate_scale_ * product_scale_;
       const float up_scale = up_scale_ * product_scale_;
 #pragma unroll
@@ -189,6 +196,18 @@ class Epilogue<GemmKind::kGateUp> {
     for (int i = 0; i < Count; ++i) {
       const int n = column(n0, i);
       if (rows_.has(n)) out[rows_.row(n) * gemm_.weights.channels] = h[i];
+    }
+    if (gemm_.h_amax == nullptr) return;
+#pragma unroll
+    for (int i = 0; i < Count; ++i) {
+      // Of the warp's 8 channels, as bits, which order like the magnitudes.
+      std::uint32_t bits = __float_as_uint(h[i]) & 0x7FFFFFFFu;
+      if (bits > 0x7F800000u) bits = 0;  // NaN
+#pragma unroll
+      for (int lanes = 4; lanes < 32; lanes *= 2) bits = max(bits, __shfl_xor_sync(0xFFFFFFFFu, bits, lanes));
+      const int n = column(n0, i);
+      if (lane_ < 4 && rows_.has(n))
+        gemm_.h_amax[(rows_.row(n) * gemm_.weights.channels + group_) / kAmaxChannels] = __uint_as_float(bits);
     }
   }
 
@@ -233,9 +252,8 @@ class Epilogue<GemmKind::kDown> {
  public:
   // `index` of the tile in the list.
   __device__ __forceinline__ Epilogue(const Gemm& gemm, const cuda::TokenTile& tile, int index, int panel, int warp,
-                                      int lane, float product_scale, int part = 0,
-                                      const std::int32_t* own_choice_of = nullptr)
-      : gemm_(gemm), rows_(gemm, tile, own_choice_of), product_scale_(product_scale), lane_(lane) {
+                                      int lane, float product_scale, int part = 0, const OwnRows& own = {})
+      : gemm_(gemm), rows_(gemm, tile, own), product_scale_(product_scale), lane_(lane) {
     const GemmWeights& w = gemm.weights;
     feature_ = panel * kPanelFeatures + warp * 16 + lane / 4 * 2;
     const std::int64_t first = std::int64_t{tile.row} * w.channels + feature_;
@@ -254,7 +272,7 @@ class Epilogue<GemmKind::kDown> {
   __device__ __forceinline__ void store(const float (&sum)[Blocks][4], int n0) const {
     if (feature_ >= gemm_.weights.channels) return;
     const bool weighs_bias = gemm_.weights.bias[0] != nullptr && gemm_.row_weight != nullptr;
-    const bool scales_x = gemm_.x_scale != nullptr;
+    const bool scales_x = rows_.scales_x();
     const bool rounds = gemm_.y_bf16 != nullptr;
 #pragma unroll
     for (int i = 0; i < 2 * Blocks; ++i) {

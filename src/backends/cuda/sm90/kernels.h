@@ -21,7 +21,8 @@ struct Kernel {
   std::int32_t blocks_per_sm = 0;  // that are launched
   std::int32_t down_blocks_per_sm = 0;  // of kDown; 0: as many
   std::int32_t shared_bytes = 0;
-  const void* function[2] = {};  // by GemmKind
+  const void* function[2] = {};    // by GemmKind
+  const void* quantizing[2] = {};  // the same with Gemm::quantizes; nullptr: there are none
   std::int32_t threads = 0;
   bool trial = false;  // no call takes it that is not forced to
 };

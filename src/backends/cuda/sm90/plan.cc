@@ -44,6 +44,7 @@ struct Rows {
   std::int64_t count = 0;  // at most
   QuantizedRows x;
   std::span<float> h_f32;           // [rows, inter], where h is quantised by rows
+  std::span<float> h_amax;          // of the rows of a short call
   std::span<std::uint16_t> h_bf16;  // [rows, inter], where it is not
   QuantizedRows h;
   std::span<std::uint16_t> x_tiles;  // for the tile loop
@@ -110,6 +111,7 @@ struct Sm90Plan::Workspace {
     if (format == ActivationFormat::kNvfp4) {
       out.x = QuantizedRows(carver, x_rows, hidden);
       out.h_f32 = carver.take<float>(rows * inter);
+      out.h_amax = carver.take<float>(std::min<std::int64_t>(rows, kOwnOrderChoices) * inter / kAmaxChannels);
       out.h = QuantizedRows(carver, rows, inter);
     } else {
       out.h_bf16 = carver.take<std::uint16_t>(rows * inter);
@@ -231,10 +233,12 @@ void Sm90Plan::run(const RunArgs& args) const {
   if (has_shared) ordering.shared_tiles = tiles_of(space.shared, shared_kernels);
   if (routed_kernels.parts_gate_up > 1 || (has_shared && shared_kernels.parts_gate_up > 1))
     ordering.counter_count = static_cast<std::int64_t>(space.claims.size());
-  // Of a short call every block orders the rows itself, and GEMM 1 is the first launch. Not where its own parts of K
-  // meet: they count arrivals, which somebody in front must set to zero.
-  const bool orders_itself = routed_kernels.gate_up->streams && routed_kernels.parts_gate_up == 1 &&
-                             tokens * problem.top_k <= kOwnOrderChoices && space.routed.x.values.empty();
+  // Of a short call every block orders the rows itself, and quantises what is to be quantised, and GEMM 1 is the first
+  // launch. Not where its own parts of K meet: they count arrivals, which somebody in front must set to zero.
+  const bool orders_itself =
+      routed_kernels.gate_up->streams && routed_kernels.parts_gate_up == 1 &&
+      tokens * problem.top_k <= kOwnOrderChoices &&
+      (problem.activations == ActivationFormat::kBf16 || routed_kernels.gate_up->quantizing[0] != nullptr);
   if (!orders_itself) {
     cuda::order_rows(ordering, stream);
     done("order");
@@ -295,14 +299,16 @@ void Sm90Plan::run(const RunArgs& args) const {
                           .to = to.data()},
                          stream);
     };
-    const bool gathers = routed && !(x_is_quantized && is_static);
+    const bool own = routed && orders_itself;
+    const bool quantizes = own && x_is_quantized;
+    const bool gathers = routed && (own || !(x_is_quantized && is_static));
     Gemm gemm{.weights = bank.gemm(GemmKind::kGateUp),
-              .x = x_is_quantized ? rows.x.values.data() : args.x.data(),
-              .x_scale = x_is_quantized ? rows.x.scale.data() : nullptr,
+              .x = x_is_quantized && !quantizes ? rows.x.values.data() : args.x.data(),
+              .x_scale = x_is_quantized && !quantizes ? rows.x.scale.data() : nullptr,
               .gather_top_k = gathers ? static_cast<std::int32_t>(problem.top_k) : 0,
               .choice_of = routed ? space.order.choice_of : nullptr,
               .tiles = tiles_of(rows, choice),
-              .tiles_are_ready = x_is_quantized || !routed,
+              .tiles_are_ready = !own && (x_is_quantized || !routed),
               .claims = claims,
               .arrivals = rows.arrivals.data(),
               .partials = rows.partials.data(),
@@ -317,25 +323,34 @@ void Sm90Plan::run(const RunArgs& args) const {
       gemm.x = rows.x_tiles.data();
       done(names.gather);
     }
-    const bool own = routed && orders_itself;
     if (own) {
       gemm.own_ids = args.topk_ids.data();
       gemm.own_choices = static_cast<std::int32_t>(tokens * problem.top_k);
       gemm.own_experts = static_cast<std::int32_t>(problem.experts);
       gemm.order_here = ordering;
     }
+    if (quantizes) {
+      gemm.quantizes = true;
+      gemm.static_scale = is_static ? bank.input_scale(GemmKind::kGateUp) : nullptr;
+      gemm.h_amax = rows.h_amax.data();
+    }
     launch(*choice.gate_up, GemmKind::kGateUp, gemm, multiprocessors_, stream, own);
     gemm.order_here = {};
     done(names.gemm1);
 
-    if (h_is_quantized) {
+    if (h_is_quantized && !quantizes) {
       quantize_h(bank, rows, routed, nullptr, nullptr);
       if (!streams) into_tiles(rows.h.values.data(), bank.inter(), false, rows.h_tiles);
       done(names.quantize_h);
     }
     gemm.weights = bank.gemm(GemmKind::kDown);
     gemm.x = !streams ? rows.h_tiles.data() : h_is_quantized ? rows.h.values.data() : rows.h_bf16.data();
-    gemm.x_scale = h_is_quantized ? rows.h.scale.data() : nullptr;
+    gemm.x_scale = h_is_quantized && !quantizes ? rows.h.scale.data() : nullptr;
+    if (quantizes) {
+      gemm.x_f32 = rows.h_f32.data();
+      gemm.x_amax = rows.h_amax.data();
+      gemm.static_scale = is_static ? bank.input_scale(GemmKind::kDown) : nullptr;
+    }
     gemm.gather_top_k = 0;
     gemm.tiles_are_ready = true;
     gemm.claims = claims + 1;
@@ -348,7 +363,7 @@ void Sm90Plan::run(const RunArgs& args) const {
     launch(*choice.down, GemmKind::kDown, gemm, multiprocessors_, stream);
     done(names.gemm2);
   };
-  quantize_x(weights_->routed(), space.routed, true);
+  if (!orders_itself) quantize_x(weights_->routed(), space.routed, true);
   run_bank(weights_->routed(), space.routed, routed_kernels, true, space.claims.data(), kRoutedStages);
   if (has_shared) {
     quantize_x(weights_->shared(), space.shared, false);
@@ -381,7 +396,8 @@ void Sm90Plan::run(const RunArgs& args) const {
   hand_out(args, space);
 }
 
-// Codes and scales are not kept by run: they are made once more, from the same rows.
+// Codes and scales are not kept by run, of a short call not even rows' scales: they are made once more, from the same
+// rows.
 void Sm90Plan::hand_out(const RunArgs& args, const Workspace& space) const {
   const Problem& problem = weights_->problem();
   Intermediate& out = *args.intermediate;
@@ -430,7 +446,8 @@ void Sm90Plan::hand_out(const RunArgs& args, const Workspace& space) const {
                             .cols = bank.inter(),
                             .max_rows = count,
                             .codes = codes.as<std::uint8_t>().data(),
-                            .sf = sf.as<std::uint8_t>().data()};
+                            .sf = sf.as<std::uint8_t>().data(),
+                            .global_scale = rows.h.scale.data()};
     if (problem.activation_scale == ActivationScale::kStatic) {
       call.static_scale = bank.input_scale(GemmKind::kDown);
       if (routed) {

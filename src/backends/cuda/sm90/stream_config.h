@@ -17,6 +17,7 @@ inline constexpr int kPanelThreads = 32 * kPanelWarps;
 template <WeightFormat Format, int Rows, int Tiles, int Warps, int Stages, int Steps, int BlocksPerSm>
 struct StreamConfig {
   static constexpr WeightFormat kFormat = Format;
+  static constexpr bool kQuantizes = false;
   static constexpr int kMaxRows = Rows;
   static constexpr int kBlocks = (Rows + 7) / 8;  // of 8 tokens
   static constexpr int kTiles = Tiles;
@@ -37,6 +38,13 @@ struct StreamConfig {
 
   static_assert(kPanelTiles % Tiles == 0 && Warps % kGroupWarps == 0 && Steps % kSplits == 0 && Steps <= 32);
   static_assert(kSplits == 1 || kBlocks == 1, "the groups' sums meet in one block of 8 tokens");
+};
+
+// The same, of kernels that make NVFP4 columns themselves (Gemm::quantizes).
+template <class Config>
+struct Quantizing : Config {
+  static constexpr bool kQuantizes = true;
+  static_assert(Config::kBlocks == 1, "the epilogue keeps two tokens' scales");
 };
 
 }  // namespace megamoe::sm90

@@ -7,6 +7,7 @@
 #include "backends/cuda/common/launch.cuh"
 #include "backends/cuda/sm90/ptx.cuh"
 #include "backends/cuda/sm90/stream_order.cuh"
+#include "backends/cuda/sm90/stream_quantize.cuh"
 #include "backends/cuda/sm90/stream_stage.cuh"
 
 namespace megamoe::sm90 {
@@ -88,7 +89,7 @@ __device__ __forceinline__ void describe(StreamShared<Config>& shared, int slot,
   shared.stage[slot] = stage;
   if (stage.item < 0) return ptx::mbarrier_arrive(&shared.full[slot]);
   const int weight_bytes = steps_in(stage) * Config::kTiles * Weights::kTileBytes;
-  const int token_bytes = stage.tile.rows * stage.k_count * 2;
+  const int token_bytes = Config::kQuantizes ? 0 : stage.tile.rows * stage.k_count * 2;
   ptx::mbarrier_arrive_expect(&shared.full[slot], static_cast<std::uint32_t>(weight_bytes + token_bytes));
 }
 
@@ -145,12 +146,19 @@ __device__ __forceinline__ void copy_all(const Gemm& gemm, StreamShared<Config>&
     cuda::let_next_start();
   };
   // Who knows the tiles before the kernel in front has ended asks for weights before the tokens exist.
-  bool waited = !gemm.tiles_are_ready;
+  const bool waited = !gemm.tiles_are_ready;
   if (waited) wait();
   if (gemm.own_ids != nullptr) keep_order(gemm, order_choices(gemm, expert, lane), lane, shared.own);
   StreamCursor<Kind, Config> cursor(gemm, shared.own);
   if (lane == 0) cursor.start(shared.own);
-  TokenRow mine;
+  std::conditional_t<Config::kQuantizes, QuantizedRow, TokenRow> mine;
+  const auto tokens = [&](int slot) {
+    if constexpr (Config::kQuantizes)
+      quantize_tokens<Kind>(gemm, shared, slot, lane, mine);
+    else
+      copy_tokens(gemm, shared, slot, lane, mine, tokens_policy);
+  };
+  bool filling = !waited || Config::kQuantizes;  // the ring: weights first
   for (int i = 0;; ++i) {
     const int slot = i % kStages;
     if (i >= kStages) ptx::mbarrier_wait(&shared.empty[slot], (i / kStages - 1) & 1);
@@ -158,12 +166,11 @@ __device__ __forceinline__ void copy_all(const Gemm& gemm, StreamShared<Config>&
     __syncwarp();
     const bool done = shared.stage[slot].item < 0;
     copy_weights<Weights>(gemm, shared, slot, lane, weights_policy);
-    if (waited) copy_tokens(gemm, shared, slot, lane, mine, tokens_policy);
-    if (!waited && (done || i == kStages - 1)) {
-      wait();
-      waited = true;
-      for (int s = 0; s <= i; ++s) copy_tokens(gemm, shared, s, lane, mine, tokens_policy);
-    }
+    if (filling && !done && i < kStages - 1) continue;
+    if (filling && !waited) wait();
+#pragma unroll 1
+    for (int s = filling ? 0 : i; s <= i; ++s) tokens(s % kStages);
+    filling = false;
     if (done) return;
   }
 }

@@ -70,8 +70,12 @@ __device__ __forceinline__ int multiply_item(const Gemm& gemm, StreamShared<Conf
   // What the epilogue needs of memory is on its way while the item is multiplied.
   const int panel = stage.strip / Config::kStrips;
   const int panel_warp = stage.strip % Config::kStrips * Config::kGroupWarps + place;
-  const Epilogue<Kind> epilogue(gemm, token_tile, 0, panel, panel_warp, lane, Weights::kScale, stage.part,
-                                gemm.own_ids != nullptr ? shared.own.choice_of : nullptr);
+  OwnRows own{.choice_of = gemm.own_ids != nullptr ? shared.own.choice_of : nullptr};
+  if constexpr (Config::kQuantizes) {
+    own.has_scales = true;
+    for (int n = 0; n < 2; ++n) own.scale[n] = shared.scale[i % kStages][lane % 4 * 2 + n];
+  }
+  const Epilogue<Kind> epilogue(gemm, token_tile, 0, panel, panel_warp, lane, Weights::kScale, stage.part, own);
 
   // Where a tile has fewer than 8 rows of space, rows repeat: nobody stores those columns.
   constexpr int kTokenRows = Config::kMaxRows < 8 ? Config::kMaxRows : 8;
@@ -156,7 +160,7 @@ __global__ void __launch_bounds__(Config::kThreads + 32, Config::kBlocksPerSm)
   }
   if (copies) {
     if (lane < Config::kStages) {
-      ptx::mbarrier_init(&shared.full[lane], 1);
+      ptx::mbarrier_init(&shared.full[lane], Config::kQuantizes ? 2 : 1);
       ptx::mbarrier_init(&shared.empty[lane], Config::kWarps);
     }
     ptx::fence_mbarrier_init();
