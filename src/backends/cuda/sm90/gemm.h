@@ -50,6 +50,9 @@ struct Gemm {
   // it does not.
   cuda::OrderRows order_here;
 
+  // Stages behind its ring for which a block with own_ids asks the second-level cache before it waits.
+  std::int32_t ahead = 0;
+
   // Streaming loop, with own_ids, by the kernels that quantise (Kernel::quantizing): columns are NVFP4 of these rows,
   // which each block makes by itself, for kGateUp of x, for kDown of x_f32. No x_scale.
   bool quantizes = false;

@@ -24,7 +24,8 @@ struct Kernel {
   const void* function[2] = {};    // by GemmKind
   const void* quantizing[2] = {};  // the same with Gemm::quantizes; nullptr: there are none
   std::int32_t threads = 0;
-  bool trial = false;  // no call takes it that is not forced to
+  std::int32_t down_ahead = 0;  // Gemm::ahead of kDown
+  bool trial = false;           // no call takes it that is not forced to
 };
 
 // Streaming kernels first, each group by ascending max_rows.

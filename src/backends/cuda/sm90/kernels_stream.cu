@@ -6,9 +6,9 @@
 namespace megamoe::sm90 {
 namespace {
 
-// Blocks an SM that are launched of each GEMM, of those that would fit.
+// Blocks an SM that are launched of each GEMM, of those that would fit, and how far the second looks ahead.
 struct Grid {
-  int gate_up, down;
+  int gate_up, down, ahead = 0;
 };
 
 template <class Weights, int Rows, int Tiles, int Warps, int Stages, int Steps, int BlocksPerSm>
@@ -28,6 +28,7 @@ Kernel row(std::string_view name, Grid grid = {BlocksPerSm, BlocksPerSm}, bool t
                 .function = {reinterpret_cast<const void*>(&stream_gemm_kernel<GemmKind::kGateUp, Weights, Config>),
                              reinterpret_cast<const void*>(&stream_gemm_kernel<GemmKind::kDown, Weights, Config>)},
                 .threads = Config::kThreads + 32,
+                .down_ahead = grid.ahead,
                 .trial = trial};
   if constexpr (Config::kBlocks == 1 && Weights::kFormat == WeightFormat::kNvfp4) {
     using Quantizes = Quantizing<Config>;
@@ -46,6 +47,7 @@ std::span<const Kernel> stream_kernels() {
   static const Kernel all[] = {
       row<Nvfp4Weights, 2, 1, 8, 5, 8, 2>("stream 2", {2, 2}, true),
       row<Nvfp4Weights, 2, 1, 8, 5, 8, 2>("stream 2, half, then all", {1, 2}, true),
+      row<Nvfp4Weights, 2, 1, 8, 5, 8, 2>("stream 2, ahead", {2, 2, 8}, true),
       row<Nvfp4Weights, 2, 1, 8, 7, 4, 3>("stream 2, three", {2, 3}, true),
       row<Nvfp4Weights, 2, 1, 8, 7, 4, 3>("stream 2, three, full", {3, 3}, true),
       row<Nvfp4Weights, 2, 1, 16, 5, 8, 2>("stream 2, wide", {1, 1}, true),
@@ -55,6 +57,7 @@ std::span<const Kernel> stream_kernels() {
       row<Nvfp4Weights, 8, 1, 8, 4, 8, 2>("stream 8, half", {1, 1}),
       row<Nvfp4Weights, 8, 1, 8, 4, 8, 2>("stream 8"),
       row<Nvfp4Weights, 8, 1, 8, 4, 8, 2>("stream 8, half, then all", {1, 2}, true),
+      row<Nvfp4Weights, 8, 1, 8, 4, 8, 2>("stream 8, ahead", {2, 2, 4}, true),
       row<Nvfp4Weights, 8, 1, 8, 5, 4, 3>("stream 8, three", {2, 3}, true),
       row<Nvfp4Weights, 8, 1, 8, 5, 4, 3>("stream 8, three, full", {3, 3}, true),
       row<Nvfp4Weights, 8, 1, 16, 4, 8, 2>("stream 8, wide", {1, 1}, true),

@@ -353,6 +353,7 @@ void Sm90Plan::run(const RunArgs& args) const {
     }
     gemm.gather_top_k = 0;
     gemm.tiles_are_ready = true;
+    gemm.ahead = choice.down->down_ahead;
     gemm.claims = claims + 1;
     gemm.parts = choice.parts_down;
     if (routed && rounds_y)

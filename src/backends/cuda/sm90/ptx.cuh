@@ -81,6 +81,11 @@ __device__ __forceinline__ void bulk_copy(void* shared, const void* global, std:
       : "memory");
 }
 
+// cp.async.bulk.prefetch (9.7.9.25.4.2): into the second-level cache; addresses and bytes as above.
+__device__ __forceinline__ void bulk_prefetch(const void* global, std::uint32_t bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(global), "r"(bytes) : "memory");
+}
+
 // ---- matrices of 8 x 8 b16 ------------------------------------------------------------------------------------------
 
 // ldmatrix.x4 (9.7.14.5.15): lane l gives the address of row l % 8 of matrix l / 8.

@@ -93,22 +93,53 @@ __device__ __forceinline__ void describe(StreamShared<Config>& shared, int slot,
   ptx::mbarrier_arrive_expect(&shared.full[slot], static_cast<std::uint32_t>(weight_bytes + token_bytes));
 }
 
-// Asks for the weights of a described stage. Of whole panels the steps lie together; of half a panel a lane takes one.
+// Where a stage's weights lie: of whole panels its steps together, of half a panel a piece every kStepBytes.
+template <class Weights, class Config>
+struct StageWeights {
+  static constexpr int kStepBytes = kPanelTiles * Weights::kTileBytes;
+  static constexpr int kPieceBytes = Config::kTiles * Weights::kTileBytes;
+  static constexpr bool kTogether = kPieceBytes == kStepBytes;
+
+  const std::byte* from;
+  int pieces;
+  std::uint32_t bytes;  // of a piece
+
+  __device__ __forceinline__ StageWeights(const Gemm& gemm, const StreamStage& stage) {
+    const int steps = steps_in(stage);
+    from = gemm.weights.packed + stage.tile.expert * gemm.weights.expert_bytes +
+           stage.strip / Config::kStrips * panel_bytes(Weights::kFormat, gemm.weights.k) +
+           std::int64_t{stage.k_begin / kTileK} * kStepBytes + stage.strip % Config::kStrips * kPieceBytes;
+    pieces = kTogether ? 1 : steps;
+    bytes = static_cast<std::uint32_t>(kTogether ? steps * kStepBytes : kPieceBytes);
+  }
+};
+
+// Asks for the weights of a described stage, a piece a lane.
 template <class Weights, class Config>
 __device__ __forceinline__ void copy_weights(const Gemm& gemm, StreamShared<Config>& shared, int slot, int lane,
                                              std::uint64_t policy) {
-  constexpr int kStepBytes = kPanelTiles * Weights::kTileBytes;
-  constexpr int kPieceBytes = Config::kTiles * Weights::kTileBytes;
-  constexpr bool kTogether = kPieceBytes == kStepBytes;
   const StreamStage& stage = shared.stage[slot];
-  const int steps = steps_in(stage);
-  if (stage.item < 0 || lane >= (kTogether ? 1 : steps)) return;
-  const std::byte* from = gemm.weights.packed + stage.tile.expert * gemm.weights.expert_bytes +
-                          stage.strip / Config::kStrips * panel_bytes(Weights::kFormat, gemm.weights.k) +
-                          std::int64_t{stage.k_begin / kTileK + lane} * kStepBytes +
-                          stage.strip % Config::kStrips * kPieceBytes;
-  ptx::bulk_copy(shared.weights[slot] + lane * kPieceBytes, from,
-                 static_cast<std::uint32_t>(kTogether ? steps * kStepBytes : kPieceBytes), &shared.full[slot], policy);
+  if (stage.item < 0) return;
+  using Pieces = StageWeights<Weights, Config>;
+  const Pieces weights(gemm, stage);
+  if (lane < weights.pieces)
+    ptx::bulk_copy(shared.weights[slot] + lane * Pieces::kPieceBytes, weights.from + lane * Pieces::kStepBytes,
+                   weights.bytes, &shared.full[slot], policy);
+}
+
+// Asks the second-level cache for the weights of the stages behind those in the ring. Lane 0 only; with own tiles,
+// where looking ahead claims nothing.
+template <class Weights, GemmKind Kind, class Config>
+__device__ __forceinline__ void look_ahead(const Gemm& gemm, StreamCursor<Kind, Config> cursor) {
+  using Pieces = StageWeights<Weights, Config>;
+#pragma unroll 1
+  for (int i = 0; i < gemm.ahead; ++i) {
+    const StreamStage stage = cursor.next();
+    if (stage.item < 0) return;
+    const Pieces weights(gemm, stage);
+    for (int piece = 0; piece < weights.pieces; ++piece)
+      ptx::bulk_prefetch(weights.from + piece * Pieces::kStepBytes, weights.bytes);
+  }
 }
 
 // A lane's row of the tile that it copies, remembered from stage to stage.
@@ -167,7 +198,10 @@ __device__ __forceinline__ void copy_all(const Gemm& gemm, StreamShared<Config>&
     const bool done = shared.stage[slot].item < 0;
     copy_weights<Weights>(gemm, shared, slot, lane, weights_policy);
     if (filling && !done && i < kStages - 1) continue;
-    if (filling && !waited) wait();
+    if (filling && !waited) {
+      if (lane == 0 && gemm.own_ids != nullptr) look_ahead<Weights>(gemm, cursor);
+      wait();
+    }
 #pragma unroll 1
     for (int s = filling ? 0 : i; s <= i; ++s) tokens(s % kStages);
     filling = false;
