@@ -70,9 +70,9 @@ __global__ void __launch_bounds__(kThreads) megamoe_combine(Combine call, std::i
     // Lanes 0 to 7 look after one choice each, and tell the warp.
     const std::int64_t mine = first + threadIdx.x % kBatch;
     const std::int64_t choice = token * call.top_k + min(mine, call.top_k - 1);
-    const std::int32_t my_id = call.topk_ids[choice];
-    const std::int32_t my_row = mine < call.top_k ? call.row_of[choice] : -1;
-    const float my_weight = weighted ? call.topk_weights[choice] : 1.0f;
+    const std::int32_t my_id = __ldcg(call.topk_ids + choice);
+    const std::int32_t my_row = mine < call.top_k ? __ldcg(call.row_of + choice) : -1;
+    const float my_weight = weighted ? __ldcg(call.topk_weights + choice) : 1.0f;
     // Only sums come from the launch in front: who is whose row was written before that one began, and is on its way.
     if (first == 0) {
       wait_for_previous();

@@ -48,13 +48,13 @@ const Kernel& kernel_for(const GemmSizes& sizes) {
 }
 
 // Memory is busy once about this many blocks read weights at one time. Cutting K further to fill the device evenly cost
-// more than it brought: one token of V4-Flash 46 us with 384 items against 41 us with 192.
+// more than it brought: one token of V4-Flash 46 us with 384 items against 41 us with 192, of 128 features each.
 constexpr double kBusyItems = 90;
 
 // Parts of K where too few items would keep memory busy; each part has the same number of stages, and none is empty.
 std::int32_t parts_of(const Kernel& kernel, std::int64_t features, std::int64_t k, const GemmSizes& sizes) {
   if (!kernel.streams || sizes.rows > kMostCutRows) return 1;
-  const double items = std::max(sizes.active, 1.0) * static_cast<double>(panels_of(features));
+  const double items = std::max(sizes.active, 1.0) * static_cast<double>(ceil_div(features, kernel.item_features));
   const auto wanted = static_cast<std::int64_t>(std::clamp(std::ceil(kBusyItems / items), 1.0, 8.0));
   const std::int64_t stages = (k + kernel.stage_k - 1) / kernel.stage_k;
   const std::int64_t each = (stages + wanted - 1) / wanted;

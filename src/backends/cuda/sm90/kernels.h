@@ -8,18 +8,20 @@
 #include <string_view>
 
 #include "backends/cuda/sm90/gemm.h"
+#include "backends/cuda/sm90/packed_weight.h"
 
 namespace megamoe::sm90 {
 
 struct Kernel {
   std::string_view name;  // for plan's describe
   WeightFormat weights = WeightFormat::kNvfp4;
-  bool streams = false;            // the loop for few rows (stream_gemm.cuh), else the one for many (tile_gemm.cuh)
-  std::int32_t max_rows = 0;       // of a tile of tokens
-  std::int32_t row_step = 0;       // of tiles' sizes
-  std::int32_t stage_k = 0;        // K that one stage of its ring holds
-  std::int32_t blocks_per_sm = 0;  // that are launched
-  std::int32_t down_blocks_per_sm = 0;  // of kDown; 0: as many
+  bool streams = false;       // the loop for few rows (stream_gemm.cuh), else the one for many (tile_gemm.cuh)
+  std::int32_t max_rows = 0;  // of a tile of tokens
+  std::int32_t row_step = 0;  // of tiles' sizes
+  std::int32_t stage_k = 0;   // K that one stage of its ring holds
+  std::int32_t item_features = kPanelFeatures;  // streaming loop
+  std::int32_t blocks_per_sm = 0;               // that are launched
+  std::int32_t down_blocks_per_sm = 0;          // of kDown; 0: as many
   std::int32_t shared_bytes = 0;
   const void* function[2] = {};    // by GemmKind
   const void* quantizing[2] = {};  // the same with Gemm::quantizes; nullptr: there are none

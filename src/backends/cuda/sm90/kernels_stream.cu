@@ -22,6 +22,7 @@ Kernel row(std::string_view name, Grid grid = {BlocksPerSm, BlocksPerSm}, bool t
                 .max_rows = Rows,
                 .row_step = std::min(Rows, 8),
                 .stage_k = Steps * kTileK,
+                .item_features = kPanelFeatures / Config::kStrips,
                 .blocks_per_sm = grid.gate_up,
                 .down_blocks_per_sm = grid.down,
                 .shared_bytes = kShared,
