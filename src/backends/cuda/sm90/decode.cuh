@@ -25,6 +25,14 @@ struct Nvfp4Weights {
     scales_[1] = scales.y;
   }
 
+  // The same of a tile at an address in shared memory.
+  __device__ __forceinline__ Nvfp4Weights(std::uint32_t tile, int lane) {
+    codes_ = ptx::load_shared_16(tile + 16 * lane);
+    const uint2 scales = ptx::load_shared_8(tile + kNvfp4CodeBytes + 8 * (lane / 4));
+    scales_[0] = scales.x;
+    scales_[1] = scales.y;
+  }
+
   // 9 integer operations, 4 multiplications and a quarter of the scales' 6 for 8 weights: no layout of the bits was
   // found that needs fewer. Exact: bf16 multiplication keeps subnormals, and E2M1 * E4M3 has 6 significant bits.
   template <int Step>
@@ -57,6 +65,8 @@ struct Bf16Weights {
   static constexpr float kScale = 1.0f;
 
   __device__ __forceinline__ Bf16Weights(const std::byte* tile, int lane) : mine_(tile + 16 * lane) {}
+  __device__ __forceinline__ Bf16Weights(std::uint32_t tile, int lane)
+      : Bf16Weights(static_cast<const std::byte*>(__cvta_shared_to_generic(tile)), lane) {}
 
   template <int Step>
   __device__ __forceinline__ void fragment(std::uint32_t (&a)[4]) const {

@@ -26,8 +26,8 @@ namespace megamoe::sm90 {
 
 // Adds one step of 64 K, or its first `count` times 16, to the sums of 8 * Blocks tokens.
 template <int Blocks, class Weights>
-__device__ __forceinline__ void multiply_step(const std::byte* tile, int tile_lane, std::uint32_t tokens,
-                                              int token_stride, int count, float (&sum)[Blocks][4]) {
+__device__ __forceinline__ void multiply_step(std::uint32_t tile, int tile_lane, std::uint32_t tokens, int token_stride,
+                                              int count, float (&sum)[Blocks][4]) {
   const Weights weights(tile, tile_lane);
   std::uint32_t b[Blocks][8];
 #pragma unroll
@@ -54,17 +54,16 @@ __device__ __forceinline__ void multiply_step(const std::byte* tile, int tile_la
   multiply.template operator()<3>();
 }
 
-// One item from its first stage, which slot `i` holds, to its result. Returns the stage after its last. `turn` counts
-// the block's items.
+// One item from its first stage, which is full and in `at`, to its result; leaves `at` at the stage after its last.
+// `turn` counts the block's items.
 template <GemmKind Kind, int Blocks, class Weights, class Config>
-__device__ __forceinline__ int multiply_item(const Gemm& gemm, StreamShared<Config>& shared, int i, int turn, int warp,
-                                             int lane) {
-  constexpr int kStages = Config::kStages;
+__device__ __forceinline__ void multiply_item(const Gemm& gemm, StreamShared<Config>& shared,
+                                              const RingAddresses<Config>& ring, RingPlace<Config>& at, int turn,
+                                              int warp, int lane) {
   constexpr int kSplits = Config::kSplits;
   constexpr int kStepBytes = Config::kTiles * Weights::kTileBytes;  // in the ring
   float sum[Blocks][4] = {};
-  StreamStage stage = shared.stage[i % kStages];
-  const cuda::TokenTile token_tile = stage.tile;
+  const StreamStage stage = shared.stage[at.slot];
   const int place = warp % Config::kGroupWarps;  // among the warps of the item's features
   const int group = warp / Config::kGroupWarps;
   // What the epilogue needs of memory is on its way while the item is multiplied.
@@ -73,59 +72,62 @@ __device__ __forceinline__ int multiply_item(const Gemm& gemm, StreamShared<Conf
   OwnRows own{.choice_of = gemm.own_ids != nullptr ? shared.own.choice_of : nullptr};
   if constexpr (Config::kQuantizes) {
     own.has_scales = true;
-    for (int n = 0; n < 2; ++n) own.scale[n] = shared.scale[i % kStages][lane % 4 * 2 + n];
+    for (int n = 0; n < 2; ++n) own.scale[n] = shared.scale[at.slot][lane % 4 * 2 + n];
   }
-  const Epilogue<Kind> epilogue(gemm, token_tile, 0, panel, panel_warp, lane, Weights::kScale, stage.part, own);
+  const Epilogue<Kind> epilogue(gemm, stage.tile, 0, panel, panel_warp, lane, Weights::kScale, stage.part, own);
 
   // Where a tile has fewer than 8 rows of space, rows repeat: nobody stores those columns.
   constexpr int kTokenRows = Config::kMaxRows < 8 ? Config::kMaxRows : 8;
   const int tile_lane = place % 4 * 32 + lane;
   const std::uint32_t token =
       static_cast<std::uint32_t>(lane % kTokenRows * Config::kTokenStride + lane / 8 * 16 + group * kTileK * 2);
-  const int first_tile = group * kStepBytes + place / 4 * Weights::kTileBytes;
+  const std::uint32_t first_tile = static_cast<std::uint32_t>(group * kStepBytes + place / 4 * Weights::kTileBytes);
+  int k_count = stage.k_count;
+  bool last = stage.last != 0;
   for (;;) {
-    const int slot = i % kStages;
-    const std::byte* tiles = shared.weights[slot] + first_tile;
-    const std::uint32_t tokens = ptx::shared_address(shared.tokens[slot]) + token;
+    const std::uint32_t tiles = ring.weights(at.slot) + first_tile;
+    const std::uint32_t tokens = ring.tokens(at.slot) + token;
     const auto multiply = [&](int step, int count) {
       multiply_step<Blocks, Weights>(tiles + step * kStepBytes, tile_lane, tokens + step * kTileK * 2,
                                      Config::kTokenStride, count, sum);
     };
-    if (stage.k_count == Config::kStageSteps * kTileK) {
+    if (k_count == Config::kStageSteps * kTileK) {
 #pragma unroll
       for (int step = 0; step < Config::kStageSteps; step += kSplits) multiply(step, 4);
     } else {
-      const int left = stage.k_count / 16 - group * 4;  // fragments, from the group's first
+      const int left = k_count / 16 - group * 4;  // fragments, from the group's first
       for (int step = 0; step * 4 < left; step += kSplits) multiply(step, left - step * 4);
     }
     __syncwarp();
-    if (lane == 0) ptx::mbarrier_arrive(&shared.empty[slot]);
-    ++i;
-    if (stage.last) break;
-    ptx::mbarrier_wait(&shared.full[i % kStages], i / kStages & 1);
-    stage = shared.stage[i % kStages];
+    if (lane == 0) ptx::mbarrier_arrive(ring.empty(at.slot));
+    at.next();
+    if (last) break;
+    ptx::mbarrier_wait(ring.full(at.slot), at.parity);
+    const uint2 extent = ring.extent(at.slot);
+    k_count = static_cast<int>(extent.x);
+    last = extent.y != 0;
   }
 
   if constexpr (kSplits > 1) {
     // Another group from item to item, so that none falls behind.
-    if (!meet_in_block<Config>(shared, warp, lane, turn % kSplits, sum[0])) return i;
+    if (!meet_in_block<Config>(shared, warp, lane, turn % kSplits, sum[0])) return;
   }
   if (Kind == GemmKind::kGateUp && gemm.parts > 1 && !meet_in_memory<Config, Blocks>(gemm, stage, place, lane, sum))
-    return i;
+    return;
   epilogue.store(sum, 0);
-  return i;
 }
 
 template <GemmKind Kind, class Weights, class Config>
 __device__ __forceinline__ void multiply_all(const Gemm& gemm, StreamShared<Config>& shared, int warp, int lane) {
-  constexpr int kStages = Config::kStages;
   constexpr int kBlocks = Config::kBlocks;
-  for (int i = 0, turn = 0;; ++turn) {
-    ptx::mbarrier_wait(&shared.full[i % kStages], i / kStages & 1);
-    const StreamStage& stage = shared.stage[i % kStages];
+  const RingAddresses<Config> ring(shared);
+  RingPlace<Config> at;
+  for (int turn = 0;; ++turn) {
+    ptx::mbarrier_wait(ring.full(at.slot), at.parity);
+    const StreamStage& stage = shared.stage[at.slot];
     if (stage.item < 0) return;
     const auto multiply = [&]<int Blocks>() {
-      i = multiply_item<Kind, Blocks, Weights>(gemm, shared, i, turn, warp, lane);
+      multiply_item<Kind, Blocks, Weights>(gemm, shared, ring, at, turn, warp, lane);
     };
     if constexpr (kBlocks == 1) {
       multiply.template operator()<1>();

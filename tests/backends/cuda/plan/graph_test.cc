@@ -52,10 +52,11 @@ class CapturedRun {
     cuda_check(cudaGraphLaunch(executable_, stream.get()), "graph launch");
   }
 
-  void expect_only_kernels() const {
+  // How many there are.
+  std::size_t expect_only_kernels() const {
     std::size_t count = 0;
     cuda_check(cudaGraphGetNodes(graph_, nullptr, &count), "graph nodes");
-    ASSERT_GT(count, 0u);
+    EXPECT_GT(count, 0u);
     std::vector<cudaGraphNode_t> nodes(count);
     cuda_check(cudaGraphGetNodes(graph_, nodes.data(), &count), "graph nodes");
     for (cudaGraphNode_t node : nodes) {
@@ -63,6 +64,7 @@ class CapturedRun {
       cuda_check(cudaGraphNodeGetType(node, &type), "graph node");
       EXPECT_EQ(type, cudaGraphNodeTypeKernel) << "node of kind " << static_cast<int>(type);
     }
+    return count;
   }
 
  private:
@@ -173,6 +175,30 @@ TEST_P(graph, replays_have_the_bits_of_eager_runs_whatever_the_routing) {
   }
   EXPECT_EQ(canaries.first(), "") << "(comparison = number of tokens) wrote outside its workspace or its output";
 }
+
+class short_calls : public OnHopper, public ::testing::WithParamInterface<const char*> {};
+
+TEST_P(short_calls, are_two_gemms_and_a_sum) {
+  const Case c = make_case(parse_test_problem(std::string("t=2 ") + GetParam()));
+  const Plan plan(prepared(c.test.problem, c.weights), {.max_tokens = c.test.tokens});
+  const CudaStream stream;
+  const DeviceInputs inputs(c);
+  GuardedBlock workspace(plan.workspace_bytes());
+  GuardedBlock output(c.x.size() * sizeof(std::uint16_t), kDeviceAlignment);
+  RunArgs args = inputs.args(c.test.tokens);
+  args.stream = stream.get();
+  args.output = output.lay_array<std::uint16_t>(static_cast<std::int64_t>(c.x.size()), kPoisons[0], stream.get());
+  args.workspace = workspace.lay(plan.workspace_bytes(), kPoisons[1], stream.get());
+  stream.wait();
+  const CapturedRun captured(stream, [&] { plan.run(args); });
+  EXPECT_EQ(captured.expect_only_kernels(), 3u);
+}
+
+INSTANTIATE_TEST_SUITE_P(problems, short_calls,
+                         ::testing::Values("h=256 i=128 e=16 k=4 w=nvfp4 a=bf16",
+                                           "h=256 i=128 e=16 k=4 w=nvfp4 a=nvfp4",
+                                           "h=256 i=128 e=16 k=4 w=nvfp4 a=nvfp4 scale=static",
+                                           "h=256 i=128 e=16 k=4 w=nvfp4 a=bf16 act=oai limit=7 bias topk=before"));
 
 INSTANTIATE_TEST_SUITE_P(
     problems, graph,
