@@ -50,8 +50,12 @@ struct Gemm {
   // it does not.
   cuda::OrderRows order_here;
 
-  // Stages behind its ring for which a block with own_ids asks the second-level cache before it waits.
+  // With own_ids: stages behind its ring for which a block asks the second-level cache before it waits; and those of
+  // the next launch's block of its number, once it has asked for all its own weights.
   std::int32_t ahead = 0;
+  std::int32_t next_ahead = 0;
+  std::int32_t next_parts = 1;
+  GemmWeights next;
 
   // Streaming loop, with own_ids, by the kernels that quantise (Kernel::quantizing): columns are NVFP4 of these rows,
   // which each block makes by itself, for kGateUp of x, for kDown of x_f32. No x_scale.

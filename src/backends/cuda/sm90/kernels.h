@@ -26,7 +26,8 @@ struct Kernel {
   const void* function[2] = {};    // by GemmKind
   const void* quantizing[2] = {};  // the same with Gemm::quantizes; nullptr: there are none
   std::int32_t threads = 0;
-  std::int32_t down_ahead = 0;  // Gemm::ahead of kDown
+  std::int32_t down_ahead = 0;  // Gemm::ahead of kDown, for short calls
+  std::int32_t next_ahead = 0;  // Gemm::next_ahead of kGateUp, the same
   bool trial = false;           // no call takes it that is not forced to
 };
 

@@ -6,9 +6,9 @@
 namespace megamoe::sm90 {
 namespace {
 
-// Blocks an SM that are launched of each GEMM, of those that would fit, and how far the second looks ahead.
+// Blocks an SM that are launched of each GEMM, of those that would fit; and how far they look ahead (kernels.h).
 struct Grid {
-  int gate_up, down, ahead = 0;
+  int gate_up, down, ahead = 0, next_ahead = 0;
 };
 
 template <class Weights, int Rows, int Tiles, int Warps, int Stages, int Steps, int BlocksPerSm>
@@ -30,6 +30,7 @@ Kernel row(std::string_view name, Grid grid = {BlocksPerSm, BlocksPerSm}, bool t
                              reinterpret_cast<const void*>(&stream_gemm_kernel<GemmKind::kDown, Weights, Config>)},
                 .threads = Config::kThreads + 32,
                 .down_ahead = grid.ahead,
+                .next_ahead = grid.next_ahead,
                 .trial = trial};
   if constexpr (Config::kBlocks == 1 && Weights::kFormat == WeightFormat::kNvfp4) {
     using Quantizes = Quantizing<Config>;
@@ -53,6 +54,7 @@ std::span<const Kernel> stream_kernels() {
       row<Nvfp4Weights, 2, 1, 8, 7, 4, 3>("stream 2, three, full", {3, 3}, true),
       row<Nvfp4Weights, 2, 1, 16, 5, 8, 2>("stream 2, wide", {1, 1}, true),
       row<Nvfp4Weights, 2, 1, 16, 10, 8, 1>("stream 2, whole", {1, 1}, true),
+      row<Nvfp4Weights, 2, 1, 16, 10, 8, 1>("stream 2, whole, ahead", {1, 1, 0, 10}, true),
       // Half of each SM: the second GEMM's blocks find the other half free, and ask for their first weights while the
       // first GEMM still reads its last.
       row<Nvfp4Weights, 8, 1, 8, 4, 8, 2>("stream 8, half", {1, 1}),
@@ -63,6 +65,8 @@ std::span<const Kernel> stream_kernels() {
       row<Nvfp4Weights, 8, 1, 8, 5, 4, 3>("stream 8, three, full", {3, 3}, true),
       row<Nvfp4Weights, 8, 1, 16, 4, 8, 2>("stream 8, wide", {1, 1}, true),
       row<Nvfp4Weights, 8, 1, 16, 7, 8, 1>("stream 8, whole", {1, 1}, true),
+      row<Nvfp4Weights, 8, 1, 16, 7, 8, 1>("stream 8, whole, ahead", {1, 1, 0, 7}, true),
+      row<Nvfp4Weights, 8, 1, 8, 4, 8, 2>("stream 8, next", {2, 2, 0, 4}, true),
       row<Nvfp4Weights, 8, 2, 8, 4, 4, 2>("stream 8, 128", {2, 2}, true),
       row<Nvfp4Weights, 16, 2, 8, 8, 4, 1>("stream 16"),
       row<Nvfp4Weights, 32, 2, 8, 6, 4, 1>("stream 32"),

@@ -328,6 +328,9 @@ void Sm90Plan::run(const RunArgs& args) const {
       gemm.own_choices = static_cast<std::int32_t>(tokens * problem.top_k);
       gemm.own_experts = static_cast<std::int32_t>(problem.experts);
       gemm.order_here = ordering;
+      gemm.next = bank.gemm(GemmKind::kDown);
+      gemm.next_parts = choice.parts_down;
+      gemm.next_ahead = choice.gate_up->next_ahead;
     }
     if (quantizes) {
       gemm.quantizes = true;
@@ -353,7 +356,7 @@ void Sm90Plan::run(const RunArgs& args) const {
     }
     gemm.gather_top_k = 0;
     gemm.tiles_are_ready = true;
-    gemm.ahead = choice.down->down_ahead;
+    gemm.ahead = own ? choice.down->down_ahead : 0;
     gemm.claims = claims + 1;
     gemm.parts = choice.parts_down;
     if (routed && rounds_y)
