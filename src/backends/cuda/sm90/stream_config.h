@@ -18,6 +18,7 @@ template <WeightFormat Format, int Rows, int Tiles, int Warps, int Stages, int S
 struct StreamConfig {
   static constexpr WeightFormat kFormat = Format;
   static constexpr bool kQuantizes = false;
+  static constexpr int kFullArrivals = 1;  // at a stage's `full` barrier, by who describes it
   static constexpr int kMaxRows = Rows;
   static constexpr int kBlocks = (Rows + 7) / 8;  // of 8 tokens
   static constexpr int kTiles = Tiles;
@@ -44,6 +45,7 @@ struct StreamConfig {
 template <class Config>
 struct Quantizing : Config {
   static constexpr bool kQuantizes = true;
+  static constexpr int kFullArrivals = 1 + 32;  // and each lane for the tokens it made
   static_assert(Config::kBlocks == 1, "the epilogue keeps two tokens' scales");
 };
 

@@ -162,7 +162,7 @@ __global__ void __launch_bounds__(Config::kThreads + 32, Config::kBlocksPerSm)
   }
   if (copies) {
     if (lane < Config::kStages) {
-      ptx::mbarrier_init(&shared.full[lane], Config::kQuantizes ? 2 : 1);
+      ptx::mbarrier_init(&shared.full[lane], Config::kFullArrivals);
       ptx::mbarrier_init(&shared.empty[lane], Config::kWarps);
     }
     ptx::fence_mbarrier_init();

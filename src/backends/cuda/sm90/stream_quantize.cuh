@@ -111,10 +111,9 @@ __device__ __forceinline__ void quantize_tokens(const Gemm& gemm, StreamShared<C
       to[1] = {out.values[4], out.values[5], out.values[6], out.values[7]};
     }
   }
-  // The second arrival of a stage: its weights' bytes are the first. Nothing else writes tokens here, so that their
-  // readers need no proxy fence.
-  __syncwarp();
-  if (lane == 0) ptx::mbarrier_arrive(&shared.full[slot]);
+  // Each lane for what it wrote; who described the stage has arrived for its weights. Nothing else writes tokens here,
+  // so that their readers need no proxy fence.
+  ptx::mbarrier_arrive(&shared.full[slot]);
 }
 
 }  // namespace megamoe::sm90
