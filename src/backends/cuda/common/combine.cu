@@ -1,5 +1,5 @@
 // The weighted sum of each token's routed rows, and of its shared expert's row, in the fixed order of the numeric
-// contract. A thread owns four columns of one token; the loads of up to kBatch choices, with all their parts, are in
+// contract. A thread owns 16 bytes of y of one token; the loads of up to kBatch choices, with all their parts, are in
 // flight together, so that one token costs two memory latencies and many tokens run at the speed of the memory.
 #include <cmath>
 
@@ -11,39 +11,74 @@
 namespace megamoe::cuda {
 namespace {
 
-constexpr int kColumns = 4;  // of a thread: 16 bytes of y
-constexpr int kBatch = 8;    // choices
+constexpr int kBatch = 8;  // choices
 // Few tokens: small blocks, so that the columns of one token spread over the whole device.
 constexpr int kThreads = 128;
 constexpr int kThreadsOfFewTokens = 32;
 constexpr std::int64_t kFewTokens = 64;
 
-__device__ float4 add(float4 a, float4 b) { return {a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w}; }
-__device__ float4 fma(float factor, float4 a, float4 sum) {
-  return {std::fma(factor, a.x, sum.x), std::fma(factor, a.y, sum.y), std::fma(factor, a.z, sum.z),
-          std::fma(factor, a.w, sum.w)};
+// 16 bytes of y.
+template <class Y>
+inline constexpr int kColumnsOf = 16 / sizeof(Y);
+template <int kCount>
+struct Columns {
+  float of[kCount] = {};
+
+  __device__ void add(const Columns& other) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) of[i] += other.of[i];
+  }
+  __device__ void fma(float factor, const Columns& other) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) of[i] = std::fma(factor, other.of[i], of[i]);
+  }
+};
+
+__device__ Columns<4> load(const float* y, std::int64_t element) {
+  const float4 four = *reinterpret_cast<const float4*>(y + element);
+  return {{four.x, four.y, four.z, four.w}};
+}
+__device__ Columns<8> load(const std::uint16_t* y, std::int64_t element) {
+  const uint4 bits = *reinterpret_cast<const uint4*>(y + element);
+  const std::uint32_t pairs[4] = {bits.x, bits.y, bits.z, bits.w};
+  Columns<8> columns;
+#pragma unroll
+  for (int i = 0; i < 8; ++i)
+    columns.of[i] = float_from_bits(i % 2 == 0 ? pairs[i / 2] << 16 : pairs[i / 2] & 0xFFFF0000u);
+  return columns;
+}
+// kCount columns of y in f32, whatever the routed rows' y is.
+template <int kCount>
+__device__ Columns<kCount> load_f32(const float* y, std::int64_t element) {
+  Columns<kCount> columns;
+#pragma unroll
+  for (int i = 0; i < kCount; i += 4) {
+    const Columns<4> four = load(y, element + i);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) columns.of[i + j] = four.of[j];
+  }
+  return columns;
 }
 
-__device__ float4 load(const float* y, std::int64_t element) { return *reinterpret_cast<const float4*>(y + element); }
-__device__ float4 load(const std::uint16_t* y, std::int64_t element) {
-  const ushort4 bits = *reinterpret_cast<const ushort4*>(y + element);
-  return {bf16_to_float(bits.x), bf16_to_float(bits.y), bf16_to_float(bits.z), bf16_to_float(bits.w)};
-}
-
-__device__ void store(const Combine& call, std::int64_t element, float4 sum) {
-  if (call.output_f32 != nullptr) {
-    *reinterpret_cast<float4*>(call.output_f32 + element) = sum;
-  } else {
-    const ushort4 rounded{bf16_from_float(sum.x), bf16_from_float(sum.y), bf16_from_float(sum.z),
-                          bf16_from_float(sum.w)};
-    *reinterpret_cast<ushort4*>(call.output + element) = rounded;
+template <int kCount>
+__device__ void store(const Combine& call, std::int64_t element, const Columns<kCount>& sum) {
+#pragma unroll
+  for (int i = 0; i < kCount; i += 4) {
+    const float* const four = sum.of + i;
+    if (call.output_f32 != nullptr) {
+      *reinterpret_cast<float4*>(call.output_f32 + element + i) = {four[0], four[1], four[2], four[3]};
+    } else {
+      const ushort4 rounded{bf16_from_float(four[0]), bf16_from_float(four[1]), bf16_from_float(four[2]),
+                            bf16_from_float(four[3])};
+      *reinterpret_cast<ushort4*>(call.output + element + i) = rounded;
+    }
   }
 }
 
 // The sum of a row's parts; kParts of 0: call.parts, whatever it is.
 template <int kParts, class Y>
 __device__ void add_parts(const Y* y, std::int64_t parts, std::int64_t part_stride, const bool (&wanted)[kBatch],
-                          const std::int64_t (&element)[kBatch], float4 (&sums)[kBatch]) {
+                          const std::int64_t (&element)[kBatch], Columns<kColumnsOf<Y>> (&sums)[kBatch]) {
 #pragma unroll
   for (int j = 0; j < kBatch; ++j)
     if (wanted[j]) sums[j] = load(y, element[j]);
@@ -51,12 +86,13 @@ __device__ void add_parts(const Y* y, std::int64_t parts, std::int64_t part_stri
   for (std::int64_t part = 1; part < (kParts == 0 ? parts : kParts); ++part) {
 #pragma unroll
     for (int j = 0; j < kBatch; ++j)
-      if (wanted[j]) sums[j] = add(sums[j], load(y, part * part_stride + element[j]));
+      if (wanted[j]) sums[j].add(load(y, part * part_stride + element[j]));
   }
 }
 
-template <int kParts, bool kRounded>
+template <int kParts, class Y>
 __global__ void __launch_bounds__(kThreads) megamoe_combine(Combine call, std::int64_t blocks_of_token) {
+  constexpr int kColumns = kColumnsOf<Y>;  // of a thread
   const std::int64_t token = blockIdx.x / blocks_of_token;
   const std::int64_t thread = (blockIdx.x % blocks_of_token) * blockDim.x + threadIdx.x;
   const bool active = thread * kColumns < call.hidden;
@@ -65,7 +101,7 @@ __global__ void __launch_bounds__(kThreads) megamoe_combine(Combine call, std::i
 
   const bool weighted = call.topk_weights != nullptr;
   bool poisoned = false;
-  float4 sum{0.0f, 0.0f, 0.0f, 0.0f};
+  Columns<kColumns> sum;
   for (std::int64_t first = 0; first < call.top_k; first += kBatch) {
     // Lanes 0 to 7 look after one choice each, and tell the warp.
     const std::int64_t mine = first + threadIdx.x % kBatch;
@@ -87,36 +123,36 @@ __global__ void __launch_bounds__(kThreads) megamoe_combine(Combine call, std::i
       wanted[j] = row >= 0;
       element[j] = row * call.hidden + column;
     }
-    float4 y[kBatch];
-    if constexpr (kRounded)
+    Columns<kColumns> y[kBatch];
+    if constexpr (sizeof(Y) == 2)
       add_parts<1>(call.y_bf16, 1, 0, wanted, element, y);
     else
       add_parts<kParts>(call.y, call.parts, call.part_rows * call.hidden, wanted, element, y);
 #pragma unroll
     for (int j = 0; j < kBatch; ++j)
-      if (const float weight = __shfl_sync(~0u, my_weight, j); wanted[j]) sum = fma(weight, y[j], sum);
+      if (const float weight = __shfl_sync(~0u, my_weight, j); wanted[j]) sum.fma(weight, y[j]);
   }
 
   const std::int64_t element = token * call.hidden + column;
   if (call.shared_y != nullptr) {
-    float4 y = load(call.shared_y, element);
+    Columns<kColumns> y = load_f32<kColumns>(call.shared_y, element);
     for (std::int64_t part = 1; part < call.shared_parts; ++part)
-      y = add(y, load(call.shared_y, part * call.tokens * call.hidden + element));
-    sum = fma(call.shared_factor != nullptr ? call.shared_factor[token] : 1.0f, y, sum);
+      y.add(load_f32<kColumns>(call.shared_y, part * call.tokens * call.hidden + element));
+    sum.fma(call.shared_factor != nullptr ? call.shared_factor[token] : 1.0f, y);
   }
   if (poisoned) {
-    const float nan = float_from_bits(kFloatQuietNanBits);
-    sum = {nan, nan, nan, nan};
+#pragma unroll
+    for (float& column : sum.of) column = float_from_bits(kFloatQuietNanBits);
   }
   if (active) store(call, element, sum);
 }
 
 auto kernel_for(const Combine& call) {
-  if (call.y_bf16 != nullptr) return megamoe_combine<1, true>;
-  return call.parts == 1   ? megamoe_combine<1, false>
-         : call.parts == 2 ? megamoe_combine<2, false>
-         : call.parts == 4 ? megamoe_combine<4, false>
-                           : megamoe_combine<0, false>;
+  if (call.y_bf16 != nullptr) return megamoe_combine<1, std::uint16_t>;
+  return call.parts == 1   ? megamoe_combine<1, float>
+         : call.parts == 2 ? megamoe_combine<2, float>
+         : call.parts == 4 ? megamoe_combine<4, float>
+                           : megamoe_combine<0, float>;
 }
 
 }  // namespace
@@ -124,7 +160,8 @@ auto kernel_for(const Combine& call) {
 void combine(const Combine& call, cudaStream_t stream) {
   if (call.tokens == 0) return;
   const std::int64_t threads = call.tokens < kFewTokens ? kThreadsOfFewTokens : kThreads;
-  const std::int64_t blocks_of_token = (call.hidden / kColumns + threads - 1) / threads;
+  const int columns = call.y_bf16 != nullptr ? kColumnsOf<std::uint16_t> : kColumnsOf<float>;
+  const std::int64_t blocks_of_token = (call.hidden / columns + threads - 1) / threads;
   const std::int64_t blocks = call.tokens * blocks_of_token;
   if (blocks > INT32_MAX)
     throw Error(Code::kUnsupported, "combine: asked ", call.tokens, " tokens of ", call.hidden,

@@ -16,14 +16,9 @@ __device__ __forceinline__ void wait_for_previous() { asm volatile("griddepcontr
 // The next kernel may be scheduled once every block has said this or ended.
 __device__ __forceinline__ void let_next_start() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
 
-enum class Start {
-  kEarly,   // may start before the kernel in front has ended
-  kInTurn,  // when everything in front of it has ended
-};
-
 template <class... Params, class... Args>
-void launch(Start start, void (*kernel)(Params...), dim3 grid, dim3 block, std::size_t shared_bytes,
-            cudaStream_t stream, const Args&... args) {
+void launch(void (*kernel)(Params...), dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t stream,
+            const Args&... args) {
   cudaLaunchAttribute overlap{};
   overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   overlap.val.programmaticStreamSerializationAllowed = 1;
@@ -33,14 +28,8 @@ void launch(Start start, void (*kernel)(Params...), dim3 grid, dim3 block, std::
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
   config.attrs = &overlap;
-  config.numAttrs = start == Start::kEarly ? 1 : 0;
+  config.numAttrs = 1;
   cuda_check(cudaLaunchKernelEx(&config, kernel, static_cast<Params>(args)...), "kernel launch");
-}
-
-template <class... Params, class... Args>
-void launch(void (*kernel)(Params...), dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t stream,
-            const Args&... args) {
-  launch(Start::kEarly, kernel, grid, block, shared_bytes, stream, args...);
 }
 
 }  // namespace megamoe::cuda

@@ -205,8 +205,8 @@ void launch_in_shared_memory(void (*kernel)(OrderRows, std::int64_t), int blocks
   // Not this call's bytes: it holds for the process, and another thread may be about to launch with more.
   cuda_check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kCountBytesMax),
              "order rows: shared memory");
-  launch(Start::kInTurn, kernel, static_cast<unsigned>(blocks), static_cast<unsigned>(threads),
-         static_cast<std::size_t>(bytes), stream, call, warps);
+  launch(kernel, static_cast<unsigned>(blocks), static_cast<unsigned>(threads), static_cast<std::size_t>(bytes), stream,
+         call, warps);
 }
 
 }  // namespace
@@ -223,7 +223,7 @@ void order_rows(const OrderRows& call, cudaStream_t stream) {
   const int threads = one_block ? kOneBlockThreads : kClusterThreads;
   const std::int64_t warps = counting_warps(call.experts, (choices + blocks - 1) / blocks, threads);
   if (warps == 0)
-    launch(Start::kInTurn, megamoe_order_rows_scratch, 1, kClusterThreads, 0, stream, call);
+    launch(megamoe_order_rows_scratch, 1, kClusterThreads, 0, stream, call);
   else
     launch_in_shared_memory(one_block ? megamoe_order_rows : megamoe_order_rows_cluster, blocks, threads, warps, call,
                             stream);

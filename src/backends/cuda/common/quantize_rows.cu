@@ -58,19 +58,54 @@ __device__ std::uint32_t block_max(std::uint32_t bits, std::uint32_t* slots) {
   return __reduce_max_sync(~0u, lane < blockDim.x / kWarp ? slots[lane] : 0u);
 }
 
-// The expert of a row: the last one that begins at or before it. A whole warp looks, at 32 experts at a time.
-__device__ std::int64_t expert_of(std::int64_t row, const std::int32_t* row_begin, std::int64_t experts) {
+// The last of `count` that begins at or before `row`, where begin(i) ascends. A whole warp looks, at 32 at a time.
+template <class Begin>
+__device__ std::int64_t last_at_or_before(std::int64_t row, std::int64_t count, const Begin& begin) {
   std::int64_t low = 0;
-  std::int64_t high = experts;
+  std::int64_t high = count;
   while (high - low > 1) {
     const std::int64_t stride = (high - low + kWarp - 1) / kWarp;
     const std::int64_t probe = low + static_cast<std::int64_t>(threadIdx.x % kWarp) * stride;
-    const unsigned at_or_before = __ballot_sync(~0u, probe < high && row_begin[probe] <= row);
+    const unsigned at_or_before = __ballot_sync(~0u, probe < high && begin(probe) <= row);
     low += (__popc(at_or_before) - 1) * stride;
     high = min(low + stride, high);
   }
   return low;
 }
+
+__device__ std::int64_t expert_of(std::int64_t row, const std::int32_t* row_begin, std::int64_t experts) {
+  return last_at_or_before(row, experts, [&](std::int64_t expert) { return row_begin[expert]; });
+}
+
+// Where the values of a row lie: one row after the other, or in tiles.
+class Values {
+ public:
+  // The whole warp.
+  __device__ Values(const QuantizeRows& call, std::int64_t row) : blocks_(call.cols / kNvfp4Block) {
+    if (call.tiles.tiles == nullptr) {
+      row_ = call.values + row * call.cols;
+      return;
+    }
+    const TokenTile* const tiles = call.tiles.tiles;
+    const std::int64_t index =
+        last_at_or_before(row, *call.tiles.count, [&](std::int64_t tile) { return tiles[tile].row; });
+    const TokenTile tile = tiles[index];
+    tile_columns_ = tiled_columns(tile.rows);
+    column_ = row - tile.row;
+    row_ = call.values + tiled_begin(tile, index) * tiled_k(call.cols);
+    blocks_ = tiled_k(call.cols) / kNvfp4Block;
+  }
+  __device__ std::uint16_t* at(std::int64_t k) const {
+    return row_ + (tile_columns_ == 0 ? k : tiled_at(tile_columns_, column_, k));
+  }
+  __device__ std::int64_t blocks() const { return blocks_; }  // with those of zeros that pad a tile's K
+
+ private:
+  std::uint16_t* row_;
+  std::int64_t blocks_;
+  std::int64_t tile_columns_ = 0;
+  std::int64_t column_ = 0;
+};
 
 __device__ float static_scale(const QuantizeRows& call, std::int64_t row) {
   if (call.static_scale == nullptr) return 0.0f;
@@ -85,7 +120,7 @@ __device__ void store_16_bytes(void* at, const std::uint32_t (&words)[4]) {
 }
 
 // A lane's 32 bytes of values, stored by two lanes together: each of the two stores fills whole 32-byte sectors.
-__device__ void store_values(const Quantised& out, std::uint16_t* row, std::int64_t block, std::int64_t blocks) {
+__device__ void store_values(const Quantised& out, const Values& row, std::int64_t block) {
   const bool odd = block % 2 != 0;
   std::uint32_t first[4];   // of the even lane's block
   std::uint32_t second[4];  // of the odd lane's
@@ -96,9 +131,9 @@ __device__ void store_values(const Quantised& out, std::uint16_t* row, std::int6
     second[i] = odd ? out.values[4 + i] : other;
   }
   const std::int64_t even_block = block - block % 2;
-  std::uint16_t* const at = row + even_block * kNvfp4Block + (odd ? kChunk : 0);
-  if (even_block < blocks) store_16_bytes(at, first);
-  if (even_block + 1 < blocks) store_16_bytes(at + kNvfp4Block, second);
+  const std::int64_t k = even_block * kNvfp4Block + (odd ? kChunk : 0);
+  if (even_block < row.blocks()) store_16_bytes(row.at(k), first);
+  if (even_block + 1 < row.blocks()) store_16_bytes(row.at(k + kNvfp4Block), second);
 }
 
 // All threads of the warp call this; those with block >= blocks only help to store.
@@ -113,7 +148,7 @@ __device__ void write_block(const QuantizeRows& call, const Block& loaded, std::
       *reinterpret_cast<uint2*>(call.codes + at * kNvfp4BlockBytes) = {out.codes[0], out.codes[1]};
     if (call.sf != nullptr) call.sf[at] = out.sf;
   }
-  if (call.values != nullptr) store_values(out, call.values + row * call.cols, block, blocks);
+  if (call.values != nullptr) store_values(out, Values(call, row), block);
 }
 
 // Walks the rows of this block of threads: rows blockIdx.x, blockIdx.x + gridDim.x, ...

@@ -97,22 +97,10 @@ struct QuantizeRows {
   std::uint8_t* codes = nullptr;    // [rows, cols / 2]
   std::uint8_t* sf = nullptr;       // [rows, cols / 16]
   std::uint16_t* values = nullptr;  // [rows, cols] bf16 bits of e2m1 * e4m3: exact, without the global scale
+  TileList tiles;                   // given: values lie in these tiles of the rows (rows.h), not row by row
   float* global_scale = nullptr;    // [rows]
 };
 void quantize_rows(const QuantizeRows& call, cudaStream_t stream);
-
-// Rows of bf16, or of what quantize_rows made of them, into tiles (rows.h): column c of a tile is `from` row
-// choice_of[tile.row + c] / top_k, or row tile.row + c where choice_of is nullptr.
-struct GatherTiles {
-  const std::uint16_t* from = nullptr;  // [*, k], 16-byte aligned
-  std::int64_t k = 0;                   // a multiple of 16
-  const std::int32_t* choice_of = nullptr;
-  std::int64_t top_k = 1;
-  TileList tiles;
-  std::int64_t most_tiles = 0;  // the grid covers these
-  std::uint16_t* to = nullptr;  // [tiled_size(...), tiled_k(k)]
-};
-void gather_tiles(const GatherTiles& call, cudaStream_t stream);
 
 // ---- Combine --------------------------------------------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(kThreads) megamoe_take_offsets(TakeOffsets cal
 }  // namespace
 
 void take_offsets(const TakeOffsets& call, cudaStream_t stream) {
-  launch(Start::kInTurn, megamoe_take_offsets, 1, kThreads, 0, stream, call);
+  launch(megamoe_take_offsets, 1, kThreads, 0, stream, call);
 }
 
 }  // namespace megamoe::cuda

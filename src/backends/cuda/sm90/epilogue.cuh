@@ -26,20 +26,21 @@ __device__ __forceinline__ void activate_all(const Activation& activation, float
   if (activation.limit < __int_as_float(0x7F800000)) {
 #pragma unroll
     for (int i = 0; i < Count; ++i) {
-      const float limit = activation.limit;
-      gate[i] = gate[i] > limit ? limit : gate[i];
-      up[i] = up[i] > limit ? limit : up[i];
-      up[i] = up[i] < -limit ? -limit : up[i];
+      gate[i] = ptx::min_or_nan(gate[i], activation.limit);
+      up[i] = ptx::max_or_nan(ptx::min_or_nan(up[i], activation.limit), -activation.limit);
     }
   }
   float slope = 1.0f;  // of the sigmoid's argument
   if (oai) slope = activation.alpha;
-  bool common = true;
+  float least = 1.0f, most = 0.0f;  // NaN if any is
 #pragma unroll
   for (int i = 0; i < Count; ++i) {
-    const float size = fabsf(gate[i]);
-    common = common && ((size >= 0x1p-60f && size <= 0x1p60f && fabsf(slope * gate[i]) <= 40.0f) || !matters(i));
+    if (!matters(i)) continue;
+    least = ptx::min_or_nan(least, fabsf(gate[i]));
+    most = ptx::max_or_nan(most, fabsf(slope * gate[i]));
   }
+  // With such a slope gates are below 2^56 as well.
+  const bool common = least >= 0x1p-60f && most <= 40.0f && fabsf(slope) >= 0x1p-50f;
   if (!__all_sync(0xFFFFFFFFu, common)) {
 #pragma unroll 1
     for (int i = 0; i < Count; ++i) {
@@ -83,14 +84,22 @@ __device__ __forceinline__ void activate_all(const Activation& activation, float
   }
 }
 
-// What a block that ordered the rows by itself knows of a tile's.
+// The scale of the n-th row of a tile.
+__device__ __forceinline__ float look_up_x_scale(const Gemm& gemm, const cuda::TokenTile& tile, int n) {
+  const int row = tile.row + n;
+  return __ldcg(gemm.x_scale + (gemm.gather_top_k == 0 ? row : __ldcg(gemm.choice_of + row) / gemm.gather_top_k));
+}
+
+// What a block knows of a tile's rows by itself.
 struct OwnRows {
-  const std::int32_t* choice_of = nullptr;  // in shared memory; nullptr: Gemm's
+  const std::int32_t* choice_of = nullptr;  // in shared memory, where the block ordered the rows; nullptr: Gemm's
   bool has_scales = false;                  // of the columns, which the block quantised; else Gemm's
   float scale[2] = {};                      // of the thread's two tokens
+  const float* scales = nullptr;            // kLookedUp: of all columns, in shared memory
 };
 
-// Scales and weights of the rows of one tile.
+// Scales and weights of the rows of one tile. kLookedUp: the block has looked the scales up already.
+template <bool kLookedUp>
 class TileRows {
  public:
   __device__ __forceinline__ TileRows(const Gemm& gemm, const cuda::TokenTile& tile, const OwnRows& own)
@@ -99,11 +108,12 @@ class TileRows {
   __device__ __forceinline__ bool has(int n) const { return n < tile_.rows; }
   __device__ __forceinline__ std::int64_t row(int n) const { return tile_.row + n; }
   __device__ __forceinline__ bool scales_x() const { return own_.has_scales || gemm_.x_scale != nullptr; }
+  // Where scales_x().
   __device__ __forceinline__ float x_scale(int n) const {
+    if constexpr (kLookedUp) return own_.scales[n];
     if (own_.has_scales) return n % 2 == 0 ? own_.scale[0] : own_.scale[1];
-    if (gemm_.x_scale == nullptr || !has(n)) return 1.0f;
-    const std::int64_t source = gemm_.gather_top_k == 0 ? row(n) : choice(n) / gemm_.gather_top_k;
-    return __ldcg(gemm_.x_scale + source);
+    if (!has(n)) return 1.0f;
+    return __ldcg(gemm_.x_scale + (gemm_.gather_top_k == 0 ? row(n) : choice(n) / gemm_.gather_top_k));
   }
   __device__ __forceinline__ float weight(int n) const {
     if (gemm_.row_weight == nullptr || !has(n)) return 1.0f;
@@ -121,22 +131,21 @@ class TileRows {
 };
 
 // `warp` of the panel's eight, each 16 rows.
-template <GemmKind Kind>
+template <GemmKind Kind, bool kLookedUp = false>
 class Epilogue;
 
-template <>
-class Epilogue<GemmKind::kGateUp> {
+template <bool kLookedUp>
+class Epilogue<GemmKind::kGateUp, kLookedUp> {
  public:
-  // `index` of the tile in the list.
-  __device__ __forceinline__ Epilogue(const Gemm& gemm, const cuda::TokenTile& tile, int index, int panel, int warp,
-                                      int lane, float product_scale, int /*part*/ = 0, const OwnRows& own = {})
+  // `h_tile`: of gemm.h_tiles, the tile's; kLookedUp alone.
+  __device__ __forceinline__ Epilogue(const Gemm& gemm, const cuda::TokenTile& tile, int panel, int warp, int lane,
+                                      float product_scale, int /*part*/ = 0, const OwnRows& own = {},
+                                      std::uint16_t* h_tile = nullptr)
       : gemm_(gemm), rows_(gemm, tile, own), product_scale_(product_scale), lane_(lane) {
     const GemmWeights& w = gemm.weights;
     group_ = (panel * (kPanelFeatures / 16) + warp) * 8;  // of 8 channels; 16 divides their number
-    if (gemm.h_tiles != nullptr) {
-      tile_columns_ = static_cast<int>(cuda::tiled_columns(tile.rows));
-      h_tile_ = gemm.h_tiles + cuda::tiled_begin(tile, index) * cuda::tiled_k(w.channels);
-    }
+    h_tile_ = h_tile;
+    tile_columns_ = static_cast<int>(cuda::tiled_columns(tile.rows));
     if (group_ >= w.channels) return;
     const int channel = group_ + lane / 4;
     gate_scale_ = w.scale[0][tile.expert];
@@ -155,15 +164,24 @@ class Epilogue<GemmKind::kGateUp> {
       if (gemm_.h_tiles == nullptr) return;
 #pragma unroll
       for (int i = 0; i < 2 * Blocks; ++i) h[i] = 0.0f;  // what pads K to 64
-      return store_tiles(h, n0);
+      if constexpr (kLookedUp) store_tiles(h, n0);
+      return;
     }
     if (!rows_.scales_x()) {
       const float gate_scale = gate_scale_ * product_scale_;
       const float up_scale = up_scale_ * product_scale_;
+      if (gemm_.weights.bias[0] == nullptr) {
 #pragma unroll
-      for (int i = 0; i < 2 * Blocks; ++i) {
-        h[i] = sum[i / 2][i % 2] * gate_scale + gate_bias_;
-        up[i] = sum[i / 2][2 + i % 2] * up_scale + up_bias_;
+        for (int i = 0; i < 2 * Blocks; ++i) {  // as below with a bias of 0
+          h[i] = __fmaf_rn(sum[i / 2][i % 2], gate_scale, 0.0f);
+          up[i] = __fmaf_rn(sum[i / 2][2 + i % 2], up_scale, 0.0f);
+        }
+      } else {
+#pragma unroll
+        for (int i = 0; i < 2 * Blocks; ++i) {
+          h[i] = sum[i / 2][i % 2] * gate_scale + gate_bias_;
+          up[i] = sum[i / 2][2 + i % 2] * up_scale + up_bias_;
+        }
       }
     } else {
 #pragma unroll
@@ -173,17 +191,17 @@ class Epilogue<GemmKind::kGateUp> {
         up[i] = sum[i / 2][2 + i % 2] * (x_scale * up_scale_ * product_scale_) + up_bias_;
       }
     }
-    activate_all(gemm_.activation, h, up, [&](int i) { return rows_.has(column(n0, i)); });
+    // Columns past a tile's rows repeat one, where tiles are gathered or come from another product.
+    activate_all(gemm_.activation, h, up, [&](int i) { return gemm_.h_tiles != nullptr || rows_.has(column(n0, i)); });
     if (gemm_.row_weight != nullptr) {
 #pragma unroll
       for (int i = 0; i < 2 * Blocks; ++i) h[i] *= rows_.weight(column(n0, i));
     }
-    if (gemm_.h_f32 != nullptr)
-      store_f32(h, n0);
-    else if (gemm_.h_tiles != nullptr)
-      store_tiles(h, n0);
-    else
-      store_bf16(h, n0);
+    if (gemm_.h_f32 != nullptr) return store_f32(h, n0);
+    if constexpr (kLookedUp) {
+      if (gemm_.h_tiles != nullptr) return store_tiles(h, n0);
+    }
+    store_bf16(h, n0);
   }
 
  private:
@@ -191,11 +209,11 @@ class Epilogue<GemmKind::kGateUp> {
 
   template <int Count>
   __device__ __forceinline__ void store_f32(const float (&h)[Count], int n0) const {
-    float* const out = gemm_.h_f32 + group_ + lane_ / 4;
+    float* const out = gemm_.h_f32 + rows_.row(0) * gemm_.weights.channels + group_ + lane_ / 4;
 #pragma unroll
     for (int i = 0; i < Count; ++i) {
       const int n = column(n0, i);
-      if (rows_.has(n)) out[rows_.row(n) * gemm_.weights.channels] = h[i];
+      ptx::store_if(rows_.has(n), out + n * gemm_.weights.channels, h[i]);
     }
     if (gemm_.h_amax == nullptr) return;
 #pragma unroll
@@ -224,35 +242,36 @@ class Epilogue<GemmKind::kGateUp> {
     }
   }
 
-  // The warp's 8 channels are one 16-byte piece of a column. All lanes of the warp.
+  // The warp's 8 channels are one 16-byte piece of a column. All lanes of the warp. Columns that pad the tile are
+  // written too.
   template <int Count>
   __device__ __forceinline__ void store_tiles(const float (&h)[Count], int n0) const {
 #pragma unroll
     for (int block = 0; block < Count / 2; ++block) {
       const std::uint32_t pair = ptx::transpose(ptx::pack_bf16(h[2 * block], h[2 * block + 1]));
+      if (n0 + block * 8 >= tile_columns_) return;  // as all of the warp
       const int token = n0 + block * 8 + lane_ / 4;
-      if (!rows_.has(token)) continue;
       std::uint16_t* const out = h_tile_ + cuda::tiled_at(tile_columns_, token, group_) + lane_ % 4 * 2;
       *reinterpret_cast<std::uint32_t*>(out) = pair;
     }
   }
 
   const Gemm& gemm_;
-  TileRows rows_;
+  TileRows<kLookedUp> rows_;
   float product_scale_;
   int lane_;
   int group_;
-  int tile_columns_ = 0;
-  std::uint16_t* h_tile_ = nullptr;
+  int tile_columns_;
+  std::uint16_t* h_tile_;
   float gate_scale_ = 1.0f, up_scale_ = 1.0f, gate_bias_ = 0.0f, up_bias_ = 0.0f;
 };
 
-template <>
-class Epilogue<GemmKind::kDown> {
+template <bool kLookedUp>
+class Epilogue<GemmKind::kDown, kLookedUp> {
  public:
-  // `index` of the tile in the list.
-  __device__ __forceinline__ Epilogue(const Gemm& gemm, const cuda::TokenTile& tile, int index, int panel, int warp,
-                                      int lane, float product_scale, int part = 0, const OwnRows& own = {})
+  __device__ __forceinline__ Epilogue(const Gemm& gemm, const cuda::TokenTile& tile, int panel, int warp, int lane,
+                                      float product_scale, int part = 0, const OwnRows& own = {},
+                                      std::uint16_t* /*h_tile*/ = nullptr)
       : gemm_(gemm), rows_(gemm, tile, own), product_scale_(product_scale), lane_(lane) {
     const GemmWeights& w = gemm.weights;
     feature_ = panel * kPanelFeatures + warp * 16 + lane / 4 * 2;
@@ -271,28 +290,48 @@ class Epilogue<GemmKind::kDown> {
   template <int Blocks>
   __device__ __forceinline__ void store(const float (&sum)[Blocks][4], int n0) const {
     if (feature_ >= gemm_.weights.channels) return;
-    const bool weighs_bias = gemm_.weights.bias[0] != nullptr && gemm_.row_weight != nullptr;
-    const bool scales_x = rows_.scales_x();
     const bool rounds = gemm_.y_bf16 != nullptr;
+    float y0[2 * Blocks], y1[2 * Blocks];
+    if (!rows_.scales_x() && gemm_.weights.bias[0] == nullptr) {
+      const float scale = scale_ * product_scale_;
 #pragma unroll
-    for (int i = 0; i < 2 * Blocks; ++i) {
-      const int n = n0 + i / 2 * 8 + lane_ % 4 * 2 + i % 2;
-      if (!rows_.has(n)) continue;
-      const float scale = (scales_x ? rows_.x_scale(n) * scale_ : scale_) * product_scale_;
-      const float bias_weight = weighs_bias ? rows_.weight(n) : 1.0f;
-      const float y0 = sum[i / 2][i % 2] * scale + bias_[0] * bias_weight;
-      const float y1 = sum[i / 2][2 + i % 2] * scale + bias_[1] * bias_weight;
-      const std::int32_t at = n * gemm_.weights.channels;  // of a tile: far below 2^31
-      if (rounds)
-        *reinterpret_cast<std::uint32_t*>(out_bf16_ + at) = ptx::pack_bf16(y0, y1);
-      else
-        *reinterpret_cast<float2*>(out_ + at) = make_float2(y0, y1);
+      for (int i = 0; i < 2 * Blocks; ++i) {  // as below with a bias of 0
+        y0[i] = __fmaf_rn(sum[i / 2][i % 2], scale, 0.0f);
+        y1[i] = __fmaf_rn(sum[i / 2][2 + i % 2], scale, 0.0f);
+      }
+    } else {
+      const bool weighs_bias = gemm_.weights.bias[0] != nullptr && gemm_.row_weight != nullptr;
+      const bool scales_x = rows_.scales_x();
+#pragma unroll
+      for (int i = 0; i < 2 * Blocks; ++i) {
+        const int n = column(n0, i);
+        const float scale = (scales_x ? rows_.x_scale(n) * scale_ : scale_) * product_scale_;
+        const float bias_weight = weighs_bias ? rows_.weight(n) : 1.0f;
+        y0[i] = sum[i / 2][i % 2] * scale + bias_[0] * bias_weight;
+        y1[i] = sum[i / 2][2 + i % 2] * scale + bias_[1] * bias_weight;
+      }
+    }
+    // Without branches, for they would keep the stores from each other.
+    if (rounds) {
+#pragma unroll
+      for (int i = 0; i < 2 * Blocks; ++i) {
+        const int n = column(n0, i);
+        ptx::store_if(rows_.has(n), out_bf16_ + n * gemm_.weights.channels, ptx::pack_bf16(y0[i], y1[i]));
+      }
+    } else {
+#pragma unroll
+      for (int i = 0; i < 2 * Blocks; ++i) {
+        const int n = column(n0, i);
+        ptx::store_if(rows_.has(n), out_ + n * gemm_.weights.channels, y0[i], y1[i]);
+      }
     }
   }
 
  private:
+  __device__ __forceinline__ int column(int n0, int i) const { return n0 + i / 2 * 8 + lane_ % 4 * 2 + i % 2; }
+
   const Gemm& gemm_;
-  TileRows rows_;
+  TileRows<kLookedUp> rows_;
   float product_scale_;
   int lane_;
   int feature_;

@@ -7,6 +7,7 @@
 
 #include "backends/cuda/common/rows.h"
 #include "backends/cuda/common/stages.h"
+#include "backends/cuda/sm90/packed_weight.h"
 #include "megamoe/moe.h"
 
 namespace megamoe::sm90 {
@@ -30,6 +31,17 @@ struct GemmWeights {
   std::int32_t k = 0;
 };
 
+// Rows that the blocks of the tile loop bring into tiles while they multiply (tile_gather.cuh).
+struct RowGather {
+  const std::uint16_t* from = nullptr;  // [*, k], as Gemm::x of the streaming loop
+  std::uint16_t* to = nullptr;          // what Gemm::x is: the tiles
+  std::int32_t* claims = nullptr;       // [1]; zero before the launch, as is
+  std::int32_t* ready = nullptr;        // [tiles, gather_chunks(k)] parts of rows that are there
+};
+inline constexpr int kGatherSteps = 8;  // of 64 K, and
+inline constexpr int kGatherRows = 32;  // columns of a tile, that a warp brings at a time
+MEGAMOE_HD constexpr std::int64_t gather_chunks(std::int64_t k) { return ceil_div(steps_of(k), kGatherSteps); }
+
 struct Gemm {
   GemmWeights weights;
 
@@ -39,6 +51,7 @@ struct Gemm {
   const float* x_scale = nullptr;  // of row r, or with gather_top_k of the token of row r; nullptr: 1
   std::int32_t gather_top_k = 0;
   const std::int32_t* choice_of = nullptr;  // [rows]; nullptr where rows are tokens
+  RowGather gather;                         // tile loop; nothing to gather: x is in tiles already
   cuda::TileList tiles;
   bool tiles_are_ready = false;  // the list, or own_ids, were written before the launch in front of this one began
   // Streaming loop, at most kOwnOrderChoices of them: each block orders the rows of these ids [choices] by itself. No
@@ -49,13 +62,6 @@ struct Gemm {
   // And this launch writes the order for those two launches behind, and sets their counters to zero; topk_ids nullptr:
   // it does not.
   cuda::OrderRows order_here;
-
-  // With own_ids: stages behind its ring for which a block asks the second-level cache before it waits; and those of
-  // the next launch's block of its number, once it has asked for all its own weights.
-  std::int32_t ahead = 0;
-  std::int32_t next_ahead = 0;
-  std::int32_t next_parts = 1;
-  GemmWeights next;
 
   // Streaming loop, with own_ids, by the kernels that quantise (Kernel::quantizing): columns are NVFP4 of these rows,
   // which each block makes by itself, for kGateUp of x, for kDown of x_f32. No x_scale.

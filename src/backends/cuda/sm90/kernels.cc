@@ -25,21 +25,18 @@ void allow_shared_memory() {
                    kernel.name.data());
 }
 
-void launch(const Kernel& kernel, GemmKind kind, const Gemm& gemm, int multiprocessors, cudaStream_t stream,
-            bool in_turn) {
+void launch(const Kernel& kernel, GemmKind kind, const Gemm& gemm, int multiprocessors, cudaStream_t stream) {
   // As common/launch.cuh, by a pointer to the function.
   cudaLaunchAttribute overlap{};
   overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   overlap.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config{};
-  const bool other = kind == GemmKind::kDown && kernel.down_blocks_per_sm != 0;
-  config.gridDim =
-      dim3(static_cast<unsigned>((other ? kernel.down_blocks_per_sm : kernel.blocks_per_sm) * multiprocessors));
+  config.gridDim = dim3(static_cast<unsigned>(kernel.blocks_per_sm * multiprocessors));
   config.blockDim = dim3(static_cast<unsigned>(kernel.threads));
   config.dynamicSmemBytes = static_cast<std::size_t>(kernel.shared_bytes);
   config.stream = stream;
   config.attrs = &overlap;
-  config.numAttrs = in_turn ? 0 : 1;
+  config.numAttrs = 1;
   const void* const* functions = gemm.quantizes ? kernel.quantizing : kernel.function;
   Gemm copy = gemm;
   void* arguments[] = {&copy};

@@ -21,14 +21,10 @@ struct Kernel {
   std::int32_t stage_k = 0;   // K that one stage of its ring holds
   std::int32_t item_features = kPanelFeatures;  // streaming loop
   std::int32_t blocks_per_sm = 0;               // that are launched
-  std::int32_t down_blocks_per_sm = 0;          // of kDown; 0: as many
   std::int32_t shared_bytes = 0;
   const void* function[2] = {};    // by GemmKind
   const void* quantizing[2] = {};  // the same with Gemm::quantizes; nullptr: there are none
   std::int32_t threads = 0;
-  std::int32_t down_ahead = 0;  // Gemm::ahead of kDown, for short calls
-  std::int32_t next_ahead = 0;  // Gemm::next_ahead of kGateUp, the same
-  bool trial = false;           // no call takes it that is not forced to
 };
 
 // Streaming kernels first, each group by ascending max_rows.
@@ -38,8 +34,7 @@ std::span<const Kernel> kernels();
 void allow_shared_memory();
 
 // A persistent grid: as many blocks as the device holds at one time, whatever the rows. It may start before the kernel
-// in front has ended, or in turn, as the first launch of a call must.
-void launch(const Kernel& kernel, GemmKind kind, const Gemm& gemm, int multiprocessors, cudaStream_t stream,
-            bool in_turn = false);
+// in front has ended.
+void launch(const Kernel& kernel, GemmKind kind, const Gemm& gemm, int multiprocessors, cudaStream_t stream);
 
 }  // namespace megamoe::sm90

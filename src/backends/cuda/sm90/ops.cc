@@ -58,14 +58,15 @@ std::int64_t most_tiles(const GroupedShape& shape, std::int64_t rows, bool strea
 }
 
 struct Workspace {
-  std::span<std::int32_t> claims, row_begin, tile_count;
+  std::span<std::int32_t> counters;  // claims of items and of what is gathered; then what is ready
+  std::span<std::int32_t> row_begin, tile_count;
   std::span<cuda::TokenTile> tiles;
   std::span<std::uint16_t> values;  // of NVFP4 activations
   std::span<float> scale;
   std::span<std::uint16_t> x_tiles;  // for the tile loop
 
   Workspace(Carver& carver, const GroupedShape& shape, std::int64_t rows, bool decodes)
-      : claims(carver.take<std::int32_t>(1)),
+      : counters(carver.take<std::int32_t>(2 + most_tiles(shape, rows, false) * gather_chunks(shape.k))),
         row_begin(carver.take<std::int32_t>(shape.experts + 1)),
         tile_count(carver.take<std::int32_t>(1)),
         tiles(carver.take<cuda::TokenTile>(std::max(most_tiles(shape, rows, true), most_tiles(shape, rows, false)))),
@@ -124,8 +125,8 @@ void run(const GroupedGemm& call, GemmKind kind, const Activation& activation, i
                       .rows = call.rows,
                       .tiles = tiles,
                       .row_begin = space.row_begin.data(),
-                      .counters = space.claims.data(),
-                      .counter_count = static_cast<std::int64_t>(space.claims.size())},
+                      .counters = space.counters.data(),
+                      .counter_count = static_cast<std::int64_t>(space.counters.size())},
                      stream);
   if (decodes)
     cuda::decode_rows({.codes = call.x_codes,
@@ -148,15 +149,13 @@ void run(const GroupedGemm& call, GemmKind kind, const Activation& activation, i
             .x_scale = decodes ? space.scale.data() : nullptr,
             .tiles = tiles,
             .tiles_are_ready = decodes,
-            .claims = space.claims.data(),
+            .claims = space.counters.data(),
             .activation = activation};
   if (!kernel.streams) {
-    cuda::gather_tiles({.from = gemm.x,
-                        .k = shape.k,
-                        .tiles = tiles,
-                        .most_tiles = cuda::most_tiles(call.rows, shape.experts, kernel.max_rows),
-                        .to = space.x_tiles.data()},
-                       stream);
+    gemm.gather = {.from = gemm.x,
+                   .to = space.x_tiles.data(),
+                   .claims = space.counters.data() + 1,
+                   .ready = space.counters.data() + 2};
     gemm.x = space.x_tiles.data();
   }
   gemm.weights.scale[0] = call.global_scale;

@@ -21,13 +21,13 @@ constexpr std::int64_t kRoundedElements = std::int64_t{1} << 24;
 
 // What a stage timer is told, of the routed rows and of the shared expert's.
 struct StageNames {
-  std::string_view gather, gemm1, quantize_h, gemm2;
+  std::string_view gemm1, quantize_h, gemm2;
 };
-constexpr StageNames kRoutedStages{"gather", "gemm 1", "quantize h", "gemm 2"};
-constexpr StageNames kSharedStages{"shared gather", "shared gemm 1", "shared quantize h", "shared gemm 2"};
+constexpr StageNames kRoutedStages{"gemm 1", "quantize h", "gemm 2"};
+constexpr StageNames kSharedStages{"shared gemm 1", "shared quantize h", "shared gemm 2"};
 
-// Counters that a run begins at zero: claims of the four GEMMs, then arrivals.
-constexpr std::int64_t kClaims = 4;
+// Counters that a run begins at zero: first, of each of the four GEMMs, claims of items and of what is gathered.
+constexpr std::int64_t kClaims = 8;
 
 // NVFP4 activations as the GEMMs take them: E2M1 * E4M3 in bf16, which is exact, and a scale a row.
 struct QuantizedRows {
@@ -53,6 +53,7 @@ struct Rows {
   std::span<float> partials;
   std::span<cuda::TokenTile> tiles;
   std::span<std::int32_t> tile_count;
+  std::span<std::int32_t> ready;
   std::span<std::int32_t> arrivals;
 };
 
@@ -74,7 +75,7 @@ std::int64_t arrival_count(const Choice& choice, const GemmWeights& weights, std
 
 struct Sm90Plan::Workspace {
   cuda::RowOrder order;
-  std::span<std::int32_t> claims;
+  std::span<std::int32_t> counters;
   std::span<std::byte> order_scratch;
   std::span<float> shared_factor;
   Rows routed, shared;
@@ -88,12 +89,21 @@ struct Sm90Plan::Workspace {
     order.choice_of = carver.take<std::int32_t>(rows).data();
     order_scratch = carver.take<std::byte>(
         static_cast<std::int64_t>(cuda::order_rows_scratch_bytes(tokens, problem.top_k, problem.experts)));
-    // Counters are zeroed as one array: nothing lies between them.
+    // Counters are zeroed as one array, from its start to the last that a call needs: nothing lies between them.
     const Largest& routed_most = plan.routed_most_;
     const Largest& shared_most = plan.shared_most_;
-    claims = carver.take<std::int32_t>(kClaims + routed_most.arrivals + shared_most.arrivals);
-    routed.arrivals = claims.subspan(kClaims, static_cast<std::size_t>(routed_most.arrivals));
-    shared.arrivals = claims.subspan(kClaims + static_cast<std::size_t>(routed_most.arrivals));
+    counters = carver.take<std::int32_t>(kClaims + routed_most.ready + shared_most.ready + routed_most.arrivals +
+                                         shared_most.arrivals);
+    auto rest = counters.subspan(kClaims);
+    const auto take_counters = [&](std::int64_t count) {
+      const auto taken = rest.first(static_cast<std::size_t>(count));
+      rest = rest.subspan(taken.size());
+      return taken;
+    };
+    routed.ready = take_counters(routed_most.ready);
+    shared.ready = take_counters(shared_most.ready);
+    routed.arrivals = take_counters(routed_most.arrivals);
+    shared.arrivals = take_counters(shared_most.arrivals);
 
     const bool per_expert_x = problem.activation_scale == ActivationScale::kStatic;
     take(carver, routed, problem.activations, rows, per_expert_x ? rows : tokens, problem.hidden, problem.inter,
@@ -151,7 +161,10 @@ Sm90Plan::Largest Sm90Plan::largest(bool is_shared) const {
     // The next larger count may have the tiles of this one's kernel, and twice its tokens at most.
     most.tiles = std::max(most.tiles, cuda::most_tiles(2 * rows, bank.experts(), choice.gate_up->max_rows));
     most.y_rows = std::max(most.y_rows, choice.parts_down * rows);
-    if (!choice.gate_up->streams) most.tiled = std::max(most.tiled, cuda::tiled_size(rows, most.tiles));
+    if (!choice.gate_up->streams) {
+      most.tiled = std::max(most.tiled, cuda::tiled_size(rows, most.tiles));
+      most.ready = std::max(most.ready, most.tiles * gather_chunks(problem.hidden));
+    }
   };
   // Up to kMostCutRows every count is looked at: only there is K cut into parts.
   for (std::int64_t t = 1; t <= max_tokens_;
@@ -227,12 +240,15 @@ void Sm90Plan::run(const RunArgs& args) const {
                            .experts = problem.experts,
                            .order = space.order,
                            .tiles = tiles_of(space.routed, routed_kernels),
-                           .counters = space.claims.data(),
+                           .counters = space.counters.data(),
                            .counter_count = kClaims,
                            .scratch = space.order_scratch.data()};
   if (has_shared) ordering.shared_tiles = tiles_of(space.shared, shared_kernels);
-  if (routed_kernels.parts_gate_up > 1 || (has_shared && shared_kernels.parts_gate_up > 1))
-    ordering.counter_count = static_cast<std::int64_t>(space.claims.size());
+  const auto any = [&](const auto& holds) { return holds(routed_kernels) || (has_shared && holds(shared_kernels)); };
+  if (any([](const Choice& choice) { return !choice.gate_up->streams; }))
+    ordering.counter_count += static_cast<std::int64_t>(space.routed.ready.size() + space.shared.ready.size());
+  if (any([](const Choice& choice) { return choice.parts_gate_up > 1; }))
+    ordering.counter_count = static_cast<std::int64_t>(space.counters.size());
   // Of a short call every block orders the rows itself, and quantises what is to be quantised, and GEMM 1 is the first
   // launch. Not where its own parts of K meet: they count arrivals, which somebody in front must set to zero.
   const bool orders_itself =
@@ -264,15 +280,14 @@ void Sm90Plan::run(const RunArgs& args) const {
     cuda::quantize_rows(call, stream);
     done("quantize x");
   };
-  const auto quantize_h = [&](const ExpertBank& bank, const Rows& rows, bool routed, std::uint8_t* codes,
-                              std::uint8_t* sf) {
+  const auto quantize_h = [&](const ExpertBank& bank, const Rows& rows, const Choice& choice, bool routed) {
+    const bool streams = choice.gate_up->streams;
     cuda::QuantizeRows call{.from_f32 = rows.h_f32.data(),
                             .cols = bank.inter(),
                             .max_rows = routed ? tokens * problem.top_k : tokens,
-                            .codes = codes,
-                            .sf = sf,
-                            .values = rows.h.values.data(),
+                            .values = streams ? rows.h.values.data() : rows.h_tiles.data(),
                             .global_scale = rows.h.scale.data()};
+    if (!streams) call.tiles = tiles_of(rows, choice);
     if (is_static) call.static_scale = bank.input_scale(GemmKind::kDown);
     if (routed) call.row_count = space.order.row_begin + problem.experts;
     if (is_static && routed) {
@@ -288,17 +303,6 @@ void Sm90Plan::run(const RunArgs& args) const {
     const bool x_is_quantized = !rows.x.values.empty();
     const bool h_is_quantized = !rows.h.values.empty();
     const bool streams = choice.gate_up->streams;
-    const auto into_tiles = [&](const std::uint16_t* from, std::int64_t k, bool gathers, std::span<std::uint16_t> to) {
-      cuda::gather_tiles({.from = from,
-                          .k = k,
-                          .choice_of = gathers ? space.order.choice_of : nullptr,
-                          .top_k = problem.top_k,
-                          .tiles = tiles_of(rows, choice),
-                          .most_tiles = cuda::most_tiles(routed ? tokens * problem.top_k : tokens, bank.experts(),
-                                                         choice.gate_up->max_rows),
-                          .to = to.data()},
-                         stream);
-    };
     const bool own = routed && orders_itself;
     const bool quantizes = own && x_is_quantized;
     const bool gathers = routed && (own || !(x_is_quantized && is_static));
@@ -318,35 +322,32 @@ void Sm90Plan::run(const RunArgs& args) const {
               .h_bf16 = streams && !h_is_quantized ? rows.h_bf16.data() : nullptr,
               .h_tiles = streams || h_is_quantized ? nullptr : rows.h_tiles.data(),
               .h_f32 = rows.h_f32.data()};
+    // What lies in rows comes into tiles on the way.
     if (!streams) {
-      into_tiles(gemm.x, problem.hidden, gathers, rows.x_tiles);
+      gemm.gather = {.from = gemm.x, .to = rows.x_tiles.data(), .claims = claims + 2, .ready = rows.ready.data()};
       gemm.x = rows.x_tiles.data();
-      done(names.gather);
     }
     if (own) {
       gemm.own_ids = args.topk_ids.data();
       gemm.own_choices = static_cast<std::int32_t>(tokens * problem.top_k);
       gemm.own_experts = static_cast<std::int32_t>(problem.experts);
       gemm.order_here = ordering;
-      gemm.next = bank.gemm(GemmKind::kDown);
-      gemm.next_parts = choice.parts_down;
-      gemm.next_ahead = choice.gate_up->next_ahead;
     }
     if (quantizes) {
       gemm.quantizes = true;
       gemm.static_scale = is_static ? bank.input_scale(GemmKind::kGateUp) : nullptr;
       gemm.h_amax = rows.h_amax.data();
     }
-    launch(*choice.gate_up, GemmKind::kGateUp, gemm, multiprocessors_, stream, own);
+    launch(*choice.gate_up, GemmKind::kGateUp, gemm, multiprocessors_, stream);
     gemm.order_here = {};
     done(names.gemm1);
 
     if (h_is_quantized && !quantizes) {
-      quantize_h(bank, rows, routed, nullptr, nullptr);
-      if (!streams) into_tiles(rows.h.values.data(), bank.inter(), false, rows.h_tiles);
+      quantize_h(bank, rows, choice, routed);
       done(names.quantize_h);
     }
     gemm.weights = bank.gemm(GemmKind::kDown);
+    gemm.gather = {};
     gemm.x = !streams ? rows.h_tiles.data() : h_is_quantized ? rows.h.values.data() : rows.h_bf16.data();
     gemm.x_scale = h_is_quantized && !quantizes ? rows.h.scale.data() : nullptr;
     if (quantizes) {
@@ -356,7 +357,6 @@ void Sm90Plan::run(const RunArgs& args) const {
     }
     gemm.gather_top_k = 0;
     gemm.tiles_are_ready = true;
-    gemm.ahead = own ? choice.down->down_ahead : 0;
     gemm.claims = claims + 1;
     gemm.parts = choice.parts_down;
     if (routed && rounds_y)
@@ -368,10 +368,11 @@ void Sm90Plan::run(const RunArgs& args) const {
     done(names.gemm2);
   };
   if (!orders_itself) quantize_x(weights_->routed(), space.routed, true);
-  run_bank(weights_->routed(), space.routed, routed_kernels, true, space.claims.data(), kRoutedStages);
+  run_bank(weights_->routed(), space.routed, routed_kernels, true, space.counters.data(), kRoutedStages);
   if (has_shared) {
     quantize_x(weights_->shared(), space.shared, false);
-    run_bank(weights_->shared(), space.shared, shared_kernels, false, space.claims.data() + 2, kSharedStages);
+    run_bank(weights_->shared(), space.shared, shared_kernels, false, space.counters.data() + kClaims / 2,
+             kSharedStages);
     if (problem.shared.gated)
       cuda::shared_gate(args.x.data(), weights_->shared_gate(), tokens, problem.hidden, space.shared_factor.data(),
                         stream);

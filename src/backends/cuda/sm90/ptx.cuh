@@ -11,6 +11,13 @@ __device__ __forceinline__ std::uint32_t shared_address(const void* pointer) {
   return static_cast<std::uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
+// %laneid (10.3), asked for again wherever it stands.
+__device__ __forceinline__ int lane() {
+  int lane;
+  asm volatile("mov.u32 %0, %%laneid;" : "=r"(lane));
+  return lane;
+}
+
 // The same number, of which the compiler knows no more where it comes from: it stays in its register instead of being
 // made again wherever it is used. For an address in shared memory that is worth a read of a special register each.
 __device__ __forceinline__ std::uint32_t opaque(std::uint32_t number) {
@@ -68,6 +75,44 @@ __device__ __forceinline__ void mbarrier_wait(std::uint64_t* barrier, std::uint3
   mbarrier_wait(shared_address(barrier), parity);
 }
 
+// ---- counters in global memory (9.7.9.8, 9.7.13.14), proxies (9.7.13.4) ---------------------------------------------
+
+__device__ __forceinline__ std::int32_t load_acquire(const std::int32_t* from) {
+  std::int32_t value;
+  asm volatile("ld.acquire.gpu.global.b32 %0, [%1];" : "=r"(value) : "l"(from) : "memory");
+  return value;
+}
+__device__ __forceinline__ std::int32_t load_relaxed(const std::int32_t* from) {
+  std::int32_t value;
+  asm volatile("ld.relaxed.gpu.global.b32 %0, [%1];" : "=r"(value) : "l"(from) : "memory");
+  return value;
+}
+__device__ __forceinline__ void add_release(std::int32_t* to, std::int32_t more) {
+  asm volatile("red.release.gpu.global.add.s32 [%0], %1;" ::"l"(to), "r"(more) : "memory");
+}
+// Between ordinary accesses to global memory and bulk copies of the same bytes.
+__device__ __forceinline__ void fence_async_global() { asm volatile("fence.proxy.async.global;" ::: "memory"); }
+
+// ---- stores that a predicate guards (9.7.9.11), where a branch would cost more than the store
+// ------------------------
+
+template <class T>
+__device__ __forceinline__ void store_if(bool wanted, T* to, std::uint32_t bits) {
+  asm volatile("{\n.reg .pred wanted;\nsetp.ne.b32 wanted, %0, 0;\n@wanted st.global.b32 [%1], %2;\n}" ::"r"(
+                   static_cast<int>(wanted)),
+               "l"(to), "r"(bits)
+               : "memory");
+}
+__device__ __forceinline__ void store_if(bool wanted, float* to, float value) {
+  store_if(wanted, to, __float_as_uint(value));
+}
+__device__ __forceinline__ void store_if(bool wanted, float* to, float first, float second) {
+  asm volatile("{\n.reg .pred wanted;\nsetp.ne.b32 wanted, %0, 0;\n@wanted st.global.v2.f32 [%1], {%2, %3};\n}" ::"r"(
+                   static_cast<int>(wanted)),
+               "l"(to), "f"(first), "f"(second)
+               : "memory");
+}
+
 // ---- named barriers (9.7.13.1) --------------------------------------------------------------------------------------
 
 // `Threads` threads of the block, whole warps, wait for each other. Number 0 is __syncthreads.
@@ -104,11 +149,6 @@ __device__ __forceinline__ void bulk_copy(void* shared, const void* global, std:
           "r"(shared_address(shared)),
       "l"(global), "r"(bytes), "r"(shared_address(barrier)), "l"(policy)
       : "memory");
-}
-
-// cp.async.bulk.prefetch (9.7.9.25.4.2): into the second-level cache; addresses and bytes as above.
-__device__ __forceinline__ void bulk_prefetch(const void* global, std::uint32_t bytes) {
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(global), "r"(bytes) : "memory");
 }
 
 // ---- matrices of 8 x 8 b16 ------------------------------------------------------------------------------------------
@@ -162,6 +202,18 @@ __device__ __forceinline__ std::uint32_t pack_bf16(float low, float high) {
   std::uint32_t out;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(out) : "f"(high), "f"(low));
   return out;
+}
+
+// min.NaN and max.NaN (9.7.3.11, 9.7.3.12): NaN if either is.
+__device__ __forceinline__ float min_or_nan(float a, float b) {
+  float min;
+  asm("min.NaN.f32 %0, %1, %2;" : "=f"(min) : "f"(a), "f"(b));
+  return min;
+}
+__device__ __forceinline__ float max_or_nan(float a, float b) {
+  float max;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(max) : "f"(a), "f"(b));
+  return max;
 }
 
 // ---- roles ----------------------------------------------------------------------------------------------------------

@@ -16,19 +16,18 @@ namespace megamoe::sm90 {
 template <GemmKind Kind, class Config>
 class StreamCursor {
  public:
-  // Through `weights`, of this GEMM or of the one behind, whose K is cut into `parts`.
-  __device__ __forceinline__ StreamCursor(const Gemm& gemm, const GemmWeights& weights, int parts, const OwnOrder& own)
-      : gemm_(gemm), tiles_(gemm.own_ids != nullptr ? own.tiles : nullptr), k_(weights.k), parts_(parts) {
+  __device__ __forceinline__ StreamCursor(const Gemm& gemm, const OwnOrder& own)
+      : gemm_(gemm), tiles_(gemm.own_ids != nullptr ? own.tiles : nullptr) {
     // Not every strip of the panels: the last one may be nothing but padding.
     constexpr int kStripChannels = kPanelFeatures / Config::kStrips / (Kind == GemmKind::kGateUp ? 2 : 1);
-    strips_ = (weights.channels + kStripChannels - 1) / kStripChannels;
-    steps_ = static_cast<int>(steps_of(weights.k));
+    strips_ = (gemm.weights.channels + kStripChannels - 1) / kStripChannels;
+    steps_ = static_cast<int>(steps_of(gemm.weights.k));
     const int stages = (steps_ + Config::kStageSteps - 1) / Config::kStageSteps;
-    steps_per_part_ = (stages + parts - 1) / parts * Config::kStageSteps;
+    steps_per_part_ = (stages + gemm.parts - 1) / gemm.parts * Config::kStageSteps;
   }
 
   __device__ __forceinline__ void start(const OwnOrder& own) {
-    items_ = (tiles_ != nullptr ? own.tile_count : __ldcg(gemm_.tiles.count)) * strips_ * parts_;
+    items_ = (tiles_ != nullptr ? own.tile_count : __ldcg(gemm_.tiles.count)) * strips_ * gemm_.parts;
     claimed_ = static_cast<int>(blockIdx.x);
   }
 
@@ -52,18 +51,18 @@ class StreamCursor {
     stage.part = part_;
     stage.k_begin = step_ * kTileK;
     step_ = min(step_ + Config::kStageSteps, end_);
-    stage.k_count = min(step_ * kTileK, k_) - stage.k_begin;
+    stage.k_count = min(step_ * kTileK, gemm_.weights.k) - stage.k_begin;
     stage.last = step_ >= end_;
     return stage;
   }
 
  private:
   __device__ __forceinline__ void open(int item) {
-    const int items_per_tile = strips_ * parts_;
+    const int items_per_tile = strips_ * gemm_.parts;
     tile_index_ = item / items_per_tile;
     const int rest = item % items_per_tile;
-    strip_ = rest / parts_;
-    part_ = rest % parts_;
+    strip_ = rest / gemm_.parts;
+    part_ = rest % gemm_.parts;
     if (tiles_ != nullptr) {
       tile_ = tiles_[tile_index_];
     } else {
@@ -76,7 +75,7 @@ class StreamCursor {
 
   const Gemm& gemm_;
   const cuda::TokenTile* tiles_;  // own ones, or nullptr
-  int k_, parts_, strips_, steps_, steps_per_part_;
+  int strips_, steps_, steps_per_part_;
   int items_ = 0, claimed_ = 0;
   cuda::TokenTile tile_{};
   int tile_index_ = 0, strip_ = 0, part_ = 0, step_ = 0, end_ = 0;
@@ -105,10 +104,10 @@ struct StageWeights {
   int pieces;
   std::uint32_t bytes;  // of a piece
 
-  __device__ __forceinline__ StageWeights(const GemmWeights& weights, const StreamStage& stage) {
+  __device__ __forceinline__ StageWeights(const Gemm& gemm, const StreamStage& stage) {
     const int steps = steps_in(stage);
-    from = weights.packed + stage.tile.expert * weights.expert_bytes +
-           stage.strip / Config::kStrips * panel_bytes(Weights::kFormat, weights.k) +
+    from = gemm.weights.packed + stage.tile.expert * gemm.weights.expert_bytes +
+           stage.strip / Config::kStrips * panel_bytes(Weights::kFormat, gemm.weights.k) +
            std::int64_t{stage.k_begin / kTileK} * kStepBytes + stage.strip % Config::kStrips * kPieceBytes;
     pieces = kTogether ? 1 : steps;
     bytes = static_cast<std::uint32_t>(kTogether ? steps * kStepBytes : kPieceBytes);
@@ -122,25 +121,10 @@ __device__ __forceinline__ void copy_weights(const Gemm& gemm, StreamShared<Conf
   const StreamStage& stage = shared.stage[slot];
   if (stage.item < 0) return;
   using Pieces = StageWeights<Weights, Config>;
-  const Pieces weights(gemm.weights, stage);
+  const Pieces weights(gemm, stage);
   if (lane < weights.pieces)
     ptx::bulk_copy(shared.weights[slot] + lane * Pieces::kPieceBytes, weights.from + lane * Pieces::kStepBytes,
                    weights.bytes, &shared.full[slot], policy);
-}
-
-// Asks the second-level cache for the weights of the next `count` stages of a cursor. Lane 0 only; with own tiles,
-// where looking ahead claims nothing.
-template <class Weights, GemmKind Kind, class Config>
-__device__ __forceinline__ void look_ahead(const GemmWeights& weights, StreamCursor<Kind, Config> cursor, int count) {
-  using Pieces = StageWeights<Weights, Config>;
-#pragma unroll 1
-  for (int i = 0; i < count; ++i) {
-    const StreamStage stage = cursor.next();
-    if (stage.item < 0) return;
-    const Pieces pieces(weights, stage);
-    for (int piece = 0; piece < pieces.pieces; ++piece)
-      ptx::bulk_prefetch(pieces.from + piece * Pieces::kStepBytes, pieces.bytes);
-  }
 }
 
 // A lane's row of the tile that it copies, remembered from stage to stage.
@@ -181,7 +165,7 @@ __device__ __forceinline__ void copy_all(const Gemm& gemm, StreamShared<Config>&
   const bool waited = !gemm.tiles_are_ready;
   if (waited) wait();
   if (gemm.own_ids != nullptr) keep_order(gemm, order_choices(gemm, expert, lane), lane, shared.own);
-  StreamCursor<Kind, Config> cursor(gemm, gemm.weights, gemm.parts, shared.own);
+  StreamCursor<Kind, Config> cursor(gemm, shared.own);
   if (lane == 0) cursor.start(shared.own);
   std::conditional_t<Config::kQuantizes, QuantizedRow, TokenRow> mine;
   const auto tokens = [&](int slot) {
@@ -199,19 +183,11 @@ __device__ __forceinline__ void copy_all(const Gemm& gemm, StreamShared<Config>&
     const bool done = shared.stage[slot].item < 0;
     copy_weights<Weights>(gemm, shared, slot, lane, weights_policy);
     if (filling && !done && i < kStages - 1) continue;
-    if (filling && !waited) {
-      if (lane == 0 && gemm.ahead > 0) look_ahead<Weights>(gemm.weights, cursor, gemm.ahead);
-      wait();
-    }
+    if (filling && !waited) wait();
 #pragma unroll 1
     for (int s = filling ? 0 : i; s <= i; ++s) tokens(s % kStages);
     filling = false;
-    if (done) break;
-  }
-  if (Kind == GemmKind::kGateUp && lane == 0 && gemm.next_ahead > 0) {
-    StreamCursor<GemmKind::kDown, Config> next(gemm, gemm.next, gemm.next_parts, shared.own);
-    next.start(shared.own);
-    look_ahead<Weights>(gemm.next, next, gemm.next_ahead);
+    if (done) return;
   }
 }
 

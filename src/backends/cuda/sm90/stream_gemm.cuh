@@ -74,7 +74,7 @@ __device__ __forceinline__ void multiply_item(const Gemm& gemm, StreamShared<Con
     own.has_scales = true;
     for (int n = 0; n < 2; ++n) own.scale[n] = shared.scale[at.slot][lane % 4 * 2 + n];
   }
-  const Epilogue<Kind> epilogue(gemm, stage.tile, 0, panel, panel_warp, lane, Weights::kScale, stage.part, own);
+  const Epilogue<Kind> epilogue(gemm, stage.tile, panel, panel_warp, lane, Weights::kScale, stage.part, own);
 
   // Where a tile has fewer than 8 rows of space, rows repeat: nobody stores those columns.
   constexpr int kTokenRows = Config::kMaxRows < 8 ? Config::kMaxRows : 8;
@@ -155,17 +155,17 @@ __global__ void __launch_bounds__(Config::kThreads + 32, Config::kBlocksPerSm)
   const bool copies = warp == Config::kWarps;
   // Who orders rows asks for the ids before all else. The first launch of a call began when those before it had ended.
   const bool writes_order = gemm.order_here.topk_ids != nullptr && warp == 0;
-  int expert = -1;
-  if (gemm.own_ids != nullptr && (copies || writes_order)) {
-    if (!gemm.tiles_are_ready) cuda::wait_for_previous();
-    expert = own_expert(gemm, lane);
-  }
   if (copies) {
     if (lane < Config::kStages) {
       ptx::mbarrier_init(&shared.full[lane], Config::kFullArrivals);
       ptx::mbarrier_init(&shared.empty[lane], Config::kWarps);
     }
     ptx::fence_mbarrier_init();
+  }
+  int expert = -1;
+  if (gemm.own_ids != nullptr && (copies || writes_order)) {
+    if (!gemm.tiles_are_ready) cuda::wait_for_previous();
+    expert = own_expert(gemm, lane);
   }
   __syncthreads();
   if (copies) return copy_all<Kind, Weights>(gemm, shared, expert, lane);

@@ -4,48 +4,55 @@
 
 #include <cstddef>
 
+#include "backends/cuda/common/rows.h"
 #include "backends/cuda/sm90/packed_weight.h"
 
 namespace megamoe::sm90 {
 
-inline constexpr int kCopyThreads = 128;   // one copies; a warpgroup, as setmaxnreg asks
-inline constexpr int kTileColumns = 16;    // step of N; a tile's rows are rounded up to it
+inline constexpr int kGroups = 2;  // warpgroups of a block that multiply
+inline constexpr int kFeedWarps =
+    4;  // beside them, one warpgroup, as setmaxnreg asks: a warp copies, one scouts, two gather
+inline constexpr int kRowStep = 8;         // of tiles' sizes
 inline constexpr int kWgmmaColumns = 256;  // beyond, two wgmma share one A operand
 
-// Panels: of 128 features, each the work of two warpgroups. Columns: tokens of a tile at most; tiles of fewer than
-// MinColumns run as if they had as many. Steps: copies of less than about 20 KB keep memory less busy, so few columns
-// want several.
-template <WeightFormat Format, int Panels, int Columns, int MinColumns, int ColumnStep, int Steps, int Stages,
-          int BlocksPerSm>
+// Panels: of 128 features, that a block multiplies with the same tokens. With one, each warpgroup has a tile of 64
+// features; with two, a panel, and its two wgmma share their B operand. Columns: the numbers of tokens for which the
+// loop is compiled, ascending; a tile of tokens takes the first that holds it. Lead: stages that the second warpgroup
+// begins behind the first, and stays behind it: while one is in its epilogue the other has stages to multiply. Steps:
+// copies of less than about 20 KB keep memory less busy, so few columns want several.
+template <WeightFormat Format, int Panels, int Steps, int Stages, int Lead, int BlocksPerSm, int... Columns>
 struct TileConfig {
-  static_assert(ColumnStep % kTileColumns == 0 && MinColumns % ColumnStep == 0 &&
-                (Columns - MinColumns) % ColumnStep == 0);
+  static_assert(Panels == 1 || Panels == 2);
+  static_assert(1 <= Lead && Lead + 3 <= Stages);
   static constexpr WeightFormat kFormat = Format;
   static constexpr int kPanels = Panels;
-  static constexpr int kColumns = Columns;
-  static constexpr int kMinColumns = MinColumns;
-  static constexpr int kColumnStep = ColumnStep;
+  static constexpr int kTiles = Panels;  // of 64 features, of a warpgroup
+  static constexpr int kInstances = sizeof...(Columns);
+  static constexpr int kColumnsOf[] = {Columns...};
+  static constexpr int kColumns = kColumnsOf[kInstances - 1];
   static constexpr int kStages = Stages;
   static constexpr int kSteps = Steps;                                 // of 64 K in a stage
   static constexpr int kStepBytes = kPanelTiles * tile_bytes(Format);  // of a panel
   static constexpr int kPanelBytes = Steps * kStepBytes;
-  static constexpr int kTokenBytes = Steps * Columns * kTileK * 2;
-  static constexpr int kWarps = 8 * Panels;  // that multiply
-  static constexpr int kThreads = 32 * kWarps;
-
+  static constexpr int kTokenBytes = Steps * static_cast<int>(cuda::tiled_columns(kColumns)) * kTileK * 2;
+  static constexpr int kWarps = 4 * kGroups;  // that multiply
+  static constexpr int kThreads = 32 * (kWarps + kFeedWarps);
   static constexpr int kBlocksPerSm = BlocksPerSm;
 
   // Registers of a thread: at the start, what lets BlocksPerSm blocks into 65,536, in steps of 8; then by role.
-  static constexpr int kEntryRegisters = 65536 / BlocksPerSm / (kThreads + kCopyThreads) / 8 * 8;
-  static constexpr int kCopyRegisters = kEntryRegisters == 168 ? 40 : 32;
+  static constexpr int kEntryRegisters = 65536 / BlocksPerSm / kThreads / 8 * 8;
+  static constexpr int kFeedRegisters = kEntryRegisters == 168 ? 40 : 32;
+  static constexpr int kGatherLoads = kFeedRegisters == 40 ? 4 : 2;  // in flight, four registers each
   static constexpr int kMultiplyRegisters =
-      (kEntryRegisters * (kThreads + kCopyThreads) - kCopyRegisters * kCopyThreads) / kThreads / 8 * 8;
+      (kEntryRegisters * kThreads - kFeedRegisters * 32 * kFeedWarps) / (32 * kWarps) / 8 * 8;
+  static constexpr int kSums = kTiles * kColumns / 2;  // of a thread
   // ptxas wants a wgmma's sums and about 32 registers more to fit those of the start.
-  static_assert((Columns > kWgmmaColumns ? Columns / 4 : Columns / 2) + 32 <= kEntryRegisters);
+  static_assert((kColumns > kWgmmaColumns ? kColumns / 4 : kColumns / 2) + 32 <= kEntryRegisters);
   // How many wgmma run while the next one's weights are decoded: each keeps four more registers.
-  static constexpr int kInFlight = kMultiplyRegisters - Columns / 2 >= 56 ? 2 : 1;
-  // Blocks of 8 columns that the epilogue has in hand.
-  static constexpr int kEpilogueBlocks = kMultiplyRegisters - Columns / 2 >= 104 ? 4 : 2;
+  static constexpr int kInFlight = kMultiplyRegisters - kSums >= 64 ? 2 : 1;
+  static constexpr int kEpilogueColumns = kMultiplyRegisters >= 168 ? 32 : 16;  // that the epilogue has in hand
+  static constexpr int kEpilogueRounded = (kColumns + kEpilogueColumns - 1) / kEpilogueColumns * kEpilogueColumns;
+  static constexpr int kLead = Lead;
 };
 
 }  // namespace megamoe::sm90

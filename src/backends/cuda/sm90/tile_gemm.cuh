@@ -1,14 +1,15 @@
 // The loop for many rows an expert: the tensor cores are the limit, so weights are decoded once for as many tokens as
 // there are registers for their sums.
 //
-// A block has two warpgroups that multiply for each of its panels, 64 of 128 features each, and one of which one thread
-// copies. An item of work is (tile of tokens, panels); blocks claim items until none are left, panels fastest, so that
-// the blocks that run at one time share tokens in the second-level cache. A stage is one or more 64 K, two bulk copies:
-// weights, and tokens that lie in memory as wgmma wants them in shared memory (common/rows.h). Gathering them here
-// instead, 16 bytes at a time from x, cost a third of the rate at 200 columns: the copies' latency, and an order
-// (fence.proxy.async) between them and wgmma that only who copied can give.
+// A block has two warpgroups that multiply, and one of which a thread copies, a warp scouts and two gather. An item of
+// work is (tile of tokens, one or two panels of features); blocks claim items until none are left, panels fastest, so
+// that the blocks that run at one time share tokens in the second-level cache. A stage is one or more 64 K: bulk copies
+// of weights, and one of tokens, that lie in memory as wgmma wants them in shared memory (common/rows.h): the gathering
+// warps saw to that (tile_gather.cuh), or the product before this one. Gathering into shared memory instead, 16 bytes
+// at a time, cost a third of the rate at 200 columns: the copies' latency, and an order (fence.proxy.async) between
+// them and wgmma that only who copied can give.
 //
-// Each number of columns is its own instance of the loop: decoding costs the same for 16 and for 320.
+// Each number of columns is its own instance of the loop: decoding costs the same for 16 and for 304.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -19,6 +20,7 @@
 #include "backends/cuda/sm90/gemm.h"
 #include "backends/cuda/sm90/ptx.cuh"
 #include "backends/cuda/sm90/tile_config.h"
+#include "backends/cuda/sm90/tile_gather.cuh"
 #include "backends/cuda/sm90/wgmma.cuh"
 
 namespace megamoe::sm90 {
@@ -35,13 +37,66 @@ struct TileItem {
 
 template <class Config>
 struct TileShared {
-  static_assert(Config::kStages < kItemSlots);
+  static_assert(Config::kStages + 2 < kItemSlots);
   alignas(1024) std::byte tokens[Config::kStages][Config::kTokenBytes];
   alignas(128) std::byte weights[Config::kStages][Config::kPanels][Config::kPanelBytes];
   std::uint64_t full[Config::kStages];
   std::uint64_t empty[Config::kStages];
-  TileItem item[kItemSlots];  // as many as may be under way, and the one that is being finished
+  std::uint64_t scouted;                             // an item is there for the copying thread
+  std::uint64_t taken;                               // by it
+  std::uint64_t lead;                                // the first warpgroup is kLead stages ahead
+  TileItem item[kItemSlots];                         // as many as may be under way, one being finished and one scouted
+  float x_scale[kGroups][Config::kEpilogueRounded];  // of the columns that a warpgroup's epilogue is at
 };
+
+// Items of a tile of tokens.
+template <class Config>
+__device__ __forceinline__ int items_of_tile(const Gemm& gemm) {
+  return (gemm.weights.panels + Config::kPanels - 1) / Config::kPanels;
+}
+
+// Columns of the instance that a tile of `rows` runs in, of those from the Index-th on.
+template <class Config, int Index = 0>
+__device__ __forceinline__ int columns_for(int rows) {
+  constexpr int kColumns = Config::kColumnsOf[Index];
+  if constexpr (Index + 1 < Config::kInstances) {
+    if (rows > kColumns) return columns_for<Config, Index + 1>(rows);
+  }
+  return kColumns;
+}
+
+// ---- The scout ------------------------------------------------------------------------------------------------------
+
+// One warp claims items, one ahead of the copying thread, and sees to it that their tokens are in memory. The copying
+// thread could not do that: the fence behind waiting for what others wrote waits for its own copies as well.
+template <class Config>
+__device__ __forceinline__ void scout_items(const Gemm& gemm, TileShared<Config>& shared, int lane) {
+  const int items_each = items_of_tile<Config>(gemm);
+  const int items = __ldcg(gemm.tiles.count) * items_each;
+  int claimed = static_cast<int>(blockIdx.x);
+  for (int count = 0;; ++count) {
+    TileItem item{.panel = -1};
+    if (claimed < items) {
+      const int index = claimed / items_each;
+      const int4 packed = __ldcg(reinterpret_cast<const int4*>(gemm.tiles.tiles + index));
+      const cuda::TokenTile tile{packed.x, packed.y, packed.z, 0};
+      item = {.tile = tile,
+              .index = index,
+              .panel = claimed % items_each * Config::kPanels,
+              .columns = columns_for<Config>(tile.rows),
+              .step_bytes = static_cast<std::int32_t>(cuda::tiled_columns(tile.rows)) * kTileK * 2};
+      if (gathers(gemm)) wait_for_rows(gemm, index, tile.rows, lane);
+    }
+    if (lane == 0) {
+      if (count > 0) ptx::mbarrier_wait(&shared.taken, (count - 1) & 1);
+      shared.item[count % kItemSlots] = item;
+      ptx::mbarrier_arrive(&shared.scouted);
+      if (item.panel >= 0) claimed = static_cast<int>(gridDim.x) + atomicAdd(gemm.claims, 1);
+    }
+    if (__shfl_sync(0xFFFFFFFFu, item.panel, 0) < 0) return;
+    claimed = __shfl_sync(0xFFFFFFFFu, claimed, 0);
+  }
+}
 
 // ---- The copying thread ---------------------------------------------------------------------------------------------
 
@@ -50,94 +105,111 @@ __device__ __forceinline__ void copy_items(const Gemm& gemm, TileShared<Config>&
   constexpr int kStages = Config::kStages;
   const GemmWeights& w = gemm.weights;
   const int steps = static_cast<int>(steps_of(w.k));
-  const int panel_groups = (w.panels + Config::kPanels - 1) / Config::kPanels;
   // Weights are read once a tile of tokens, tokens once a panel.
   const std::uint64_t weights_policy = ptx::evict_first_policy();
   const std::uint64_t tokens_policy = ptx::evict_normal_policy();
-  const int items = __ldcg(gemm.tiles.count) * panel_groups;
-  int claimed = static_cast<int>(blockIdx.x);
   int i = 0;
-  int count = 0;
   const auto wait_empty = [&] {
     if (i >= kStages) ptx::mbarrier_wait(&shared.empty[i % kStages], (i / kStages - 1) & 1);
   };
-  for (; claimed < items; ++count) {
-    const int index = claimed / panel_groups;
-    const int panel = claimed % panel_groups * Config::kPanels;
-    claimed = static_cast<int>(gridDim.x) + atomicAdd(gemm.claims, 1);  // one ahead
-    const int4 packed = __ldcg(reinterpret_cast<const int4*>(gemm.tiles.tiles + index));
-    const cuda::TokenTile tile{packed.x, packed.y, packed.z, 0};
-    const int rounded = (tile.rows + Config::kColumnStep - 1) / Config::kColumnStep * Config::kColumnStep;
-    const int panels = min(Config::kPanels, w.panels - panel);
-    const std::byte* weights = w.packed + tile.expert * w.expert_bytes + panel * panel_bytes(Weights::kFormat, w.k);
+  for (int count = 0;; ++count) {
+    ptx::mbarrier_wait(&shared.scouted, count & 1);
+    ptx::mbarrier_arrive(&shared.taken);
+    const TileItem item = shared.item[count % kItemSlots];
+    if (item.panel < 0) break;
+    const int panels = min(Config::kPanels, w.panels - item.panel);
+    const std::byte* weights =
+        w.packed + item.tile.expert * w.expert_bytes + item.panel * panel_bytes(Weights::kFormat, w.k);
     const auto* tokens =
-        reinterpret_cast<const std::byte*>(gemm.x + cuda::tiled_begin(tile, index) * cuda::tiled_k(w.k));
-    const auto step_bytes = static_cast<std::uint32_t>(cuda::tiled_columns(tile.rows)) * kTileK * 2;
+        reinterpret_cast<const std::byte*>(gemm.x + cuda::tiled_begin(item.tile, item.index) * cuda::tiled_k(w.k));
     for (int step = 0; step < steps; step += Config::kSteps, ++i) {
       const int slot = i % kStages;
       const auto here = static_cast<std::uint32_t>(min(Config::kSteps, steps - step));
+      const std::uint32_t token_bytes = here * static_cast<std::uint32_t>(item.step_bytes);
       wait_empty();
-      if (step == 0)
-        shared.item[count % kItemSlots] = {.tile = tile,
-                                           .index = index,
-                                           .panel = panel,
-                                           .columns = max(rounded, Config::kMinColumns),
-                                           .step_bytes = static_cast<std::int32_t>(step_bytes)};
-      ptx::mbarrier_arrive_expect(&shared.full[slot], here * (panels * Config::kStepBytes + step_bytes));
+      ptx::mbarrier_arrive_expect(&shared.full[slot], here * (panels * Config::kStepBytes) + token_bytes);
       for (int p = 0; p < panels; ++p)
         ptx::bulk_copy(shared.weights[slot][p],
                        weights + p * panel_bytes(Weights::kFormat, w.k) + std::int64_t{step} * Config::kStepBytes,
                        here * Config::kStepBytes, &shared.full[slot], weights_policy);
-      ptx::bulk_copy(shared.tokens[slot], tokens + std::int64_t{step} * step_bytes, here * step_bytes,
-                     &shared.full[slot], tokens_policy);
+      ptx::bulk_copy(shared.tokens[slot], tokens, token_bytes, &shared.full[slot], tokens_policy);
+      tokens += token_bytes;
     }
   }
-  shared.item[count % kItemSlots].panel = -1;
   wait_empty();
   ptx::mbarrier_arrive(&shared.full[i % kStages]);
 }
 
 // ---- The multiplying warpgroups -------------------------------------------------------------------------------------
 
-// The sums of the group-th `AtOnce` blocks of 8 columns, group in [Begin, End): registers have no computed index.
-// Blocks past the last are zeros.
-template <int Begin, int End, int Wgmmas, int Sums, int AtOnce>
-__device__ __forceinline__ void pick(int group, const float (&sum)[Wgmmas][Sums], float (&some)[AtOnce][4]) {
+// The sums of the part-th 8 * Blocks columns, part in [Begin, End): registers have no computed index. Blocks of 8
+// columns past the last are the last again.
+template <int Begin, int End, int Wgmmas, int Sums, int Blocks>
+__device__ __forceinline__ void pick(int part, const float (&sum)[Wgmmas][Sums], float (&some)[Blocks][4]) {
   if constexpr (End - Begin > 1) {
     constexpr int kMiddle = (Begin + End) / 2;
-    if (group < kMiddle)
-      pick<Begin, kMiddle>(group, sum, some);
+    if (part < kMiddle)
+      pick<Begin, kMiddle>(part, sum, some);
     else
-      pick<kMiddle, End>(group, sum, some);
+      pick<kMiddle, End>(part, sum, some);
   } else {
 #pragma unroll
-    for (int block = 0; block < AtOnce; ++block)
+    for (int block = 0; block < Blocks; ++block)
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        constexpr int kFirst = Begin * AtOnce * 4;
-        const int at = kFirst + block * 4 + i;
-        some[block][i] = at < Wgmmas * Sums ? sum[at / Sums % Wgmmas][at % Sums] : 0.0f;
+        const int next = (Begin * Blocks + block) * 4 + i;
+        const int at = next < Wgmmas * Sums ? next : Wgmmas * Sums - 4 + i;
+        some[block][i] = sum[at / Sums][at % Sums];
       }
   }
+}
+
+// Sums of one tile of 64 features to the result.
+template <GemmKind Kind, int Wgmmas, int Sums, class Config>
+__device__ __forceinline__ void store_tile(const Gemm& gemm, const TileItem& work, int panel, int warp, int lane,
+                                           float product_scale, const float* x_scales,
+                                           const float (&sum)[Wgmmas][Sums]) {
+  std::uint16_t* const h_tile =
+      gemm.h_tiles + cuda::tiled_begin(work.tile, work.index) * cuda::tiled_k(gemm.weights.channels);
+  const Epilogue<Kind, true> epilogue(gemm, work.tile, panel, warp, lane, product_scale, 0, {.scales = x_scales},
+                                      h_tile);
+  // Rolled: unrolled, the epilogue's code would be 30 to 100 KB an instance, more than instruction caches hold.
+  constexpr int kColumns = Config::kEpilogueColumns;
+  constexpr int kParts = (2 * Wgmmas * Sums + kColumns - 1) / kColumns;
+  const int parts = (work.tile.rows + kColumns - 1) / kColumns;
+#pragma unroll 1
+  for (int part = 0; part < parts; ++part) {
+    float some[kColumns / 8][4];
+    pick<0, kParts>(part, sum, some);
+    epilogue.store(some, part * kColumns);
+  }
+}
+
+template <class Config>
+__device__ __forceinline__ void let_second_group_begin(TileShared<Config>& shared, int warp, int lane) {
+  if (warp < 4 && lane == 0) ptx::mbarrier_arrive(&shared.lead);
 }
 
 // An item whose first stage is stage i. Returns the stage after its last.
 template <int Columns, GemmKind Kind, class Weights, class Config>
 __device__ __forceinline__ int multiply_tile(const Gemm& gemm, TileShared<Config>& shared, const TileItem& item, int i,
-                                             int warp, int lane) {
+                                             int warp) {
   constexpr int kStages = Config::kStages;
-  constexpr int kWgmmas = Columns > kWgmmaColumns ? 2 : 1;
+  constexpr int kTiles = Config::kTiles;
+  constexpr int kWgmmas = Columns > kWgmmaColumns ? 2 : 1;  // of a tile
   constexpr int kSums = Columns / kWgmmas / 2;
   constexpr std::uint64_t kNextB =
       static_cast<std::uint64_t>(Columns / kWgmmas * kTileK * 2 / 16);  // descriptor's units
   // What follows from these must not be computed before the loop over items: registers would hold it for all instances
   // at once, and then wgmma would not overlap with anything (ptxas C7512).
-  asm volatile("" : "+r"(warp), "+r"(lane));
+  asm volatile("" : "+r"(warp));
+  const int lane = ptx::lane();
+  const int group = warp / 4;
   const int steps = static_cast<int>(steps_of(gemm.weights.k));
   const int tile_lane = warp % 4 * 32 + lane;
   // Not through wgmma's own scale-d: sums that are undefined before the first step live through the loop over items,
   // those of all instances at once.
-  float sum[kWgmmas][kSums] = {};
+  float sum[kTiles][kWgmmas][kSums] = {};
 
   const std::uint32_t step_bytes = static_cast<std::uint32_t>(item.step_bytes);
 
@@ -148,24 +220,30 @@ __device__ __forceinline__ int multiply_tile(const Gemm& gemm, TileShared<Config
     const int here = Config::kSteps == 1 ? 1 : min(Config::kSteps, steps - first);
 #pragma unroll 1
     for (int step = 0; step < here; ++step) {
-      const Weights weights(
-          shared.weights[slot][warp / 8] + step * Config::kStepBytes + warp / 4 % 2 * Weights::kTileBytes, tile_lane);
+      const std::byte* const mine = shared.weights[slot][kTiles == 1 ? 0 : group] + step * Config::kStepBytes +
+                                    (kTiles == 1 ? group : 0) * Weights::kTileBytes;
+      const Weights weights[2] = {Weights(mine, tile_lane),
+                                  Weights(mine + (kTiles - 1) * Weights::kTileBytes, tile_lane)};
       const std::uint64_t tokens =
           ptx::swizzled_rows(ptx::shared_address(shared.tokens[slot]) + static_cast<std::uint32_t>(step) * step_bytes);
       // One commit a fragment: some are in flight while the next is decoded.
       const auto decode_and_multiply = [&]<int Step>() {
-        std::uint32_t a[4];
-        weights.template fragment<Step>(a);
-        ptx::wgmma_fence();
 #pragma unroll
-        for (int n = 0; n < kWgmmas; ++n) wgmma(sum[n], a, tokens + Step * 2 + n * kNextB);
-        ptx::wgmma_commit();
-        ptx::wgmma_wait<Config::kInFlight>();
+        for (int tile = 0; tile < kTiles; ++tile) {
+          std::uint32_t a[4];
+          weights[tile].template fragment<Step>(a);
+          ptx::wgmma_fence();
+#pragma unroll
+          for (int n = 0; n < kWgmmas; ++n) wgmma(sum[tile][n], a, tokens + Step * 2 + n * kNextB);
+          ptx::wgmma_commit();
+          ptx::wgmma_wait<Config::kInFlight>();
+        }
       };
       decode_and_multiply.template operator()<0>();
       decode_and_multiply.template operator()<1>();
       // The stage before this one has been read now.
       if (step == 0 && first != 0 && lane == 0) ptx::mbarrier_arrive(&shared.empty[(i - 1) % kStages]);
+      if (step == 0 && i == Config::kLead) let_second_group_begin(shared, warp, lane);
       decode_and_multiply.template operator()<2>();
       decode_and_multiply.template operator()<3>();
     }
@@ -174,33 +252,49 @@ __device__ __forceinline__ int multiply_tile(const Gemm& gemm, TileShared<Config
   if (lane == 0) ptx::mbarrier_arrive(&shared.empty[(i - 1) % kStages]);
 
   const TileItem work = item;  // read only now: the loop has no registers to spare
-  const Epilogue<Kind> epilogue(gemm, work.tile, work.index, work.panel + warp / 8, warp % 8, lane, Weights::kScale);
-  // Rolled: unrolled, the epilogue's code would be 100 KB an instance, more than instruction caches hold. Several
-  // blocks of 8 columns at a time, for their dependent operations to overlap.
-  constexpr int kBlocks = Columns / 8;
-  constexpr int kAtOnce = Config::kEpilogueBlocks;
-#pragma unroll 1
-  for (int group = 0; group < (kBlocks + kAtOnce - 1) / kAtOnce; ++group) {
-    float some[kAtOnce][4];
-    pick<0, (kBlocks + kAtOnce - 1) / kAtOnce>(group, sum, some);
-    epilogue.store(some, group * kAtOnce * 8);
+  if (gemm.x_scale != nullptr) {
+    float* const scales = shared.x_scale[group];
+    ptx::meet_threads<128>(1 + group);  // everyone is done with the tile before
+    for (int n = tile_lane; n < Columns; n += 128)
+      scales[n] = look_up_x_scale(gemm, work.tile, min(n, work.tile.rows - 1));
+    ptx::meet_threads<128>(1 + group);
+  }
+#pragma unroll
+  for (int tile = 0; tile < kTiles; ++tile) {
+    const int panel = work.panel + (kTiles == 1 ? 0 : group);
+    if (panel < gemm.weights.panels)
+      store_tile<Kind, kWgmmas, kSums, Config>(gemm, work, panel, (kTiles == 1 ? group : tile) * 4 + warp % 4, lane,
+                                               Weights::kScale, shared.x_scale[group], sum[tile]);
   }
   return i;
 }
 
-// Calls the instance for `columns`, which is one of Columns, Columns + 16, ... Config::kColumns.
-template <int Columns, GemmKind Kind, class Weights, class Config>
+// Calls the instance for `columns`, of those from the Index-th on.
+template <int Index, GemmKind Kind, class Weights, class Config>
 __device__ __forceinline__ int multiply_columns(int columns, const Gemm& gemm, TileShared<Config>& shared,
-                                                const TileItem& item, int i, int warp, int lane) {
-  if constexpr (Columns < Config::kColumns) {
-    if (columns != Columns)
-      return multiply_columns<Columns + Config::kColumnStep, Kind, Weights>(columns, gemm, shared, item, i, warp, lane);
+                                                const TileItem& item, int i, int warp) {
+  constexpr int kColumns = Config::kColumnsOf[Index];
+  if constexpr (Index + 1 < Config::kInstances) {
+    if (columns != kColumns) return multiply_columns<Index + 1, Kind, Weights>(columns, gemm, shared, item, i, warp);
   }
-  return multiply_tile<Columns, Kind, Weights>(gemm, shared, item, i, warp, lane);
+  return multiply_tile<kColumns, Kind, Weights>(gemm, shared, item, i, warp);
 }
 
 template <GemmKind Kind, class Weights, class Config>
-__global__ void __launch_bounds__(Config::kThreads + kCopyThreads, Config::kBlocksPerSm)
+__device__ __forceinline__ void multiply_items(const Gemm& gemm, TileShared<Config>& shared, int warp, int lane) {
+  int i = 0;
+  for (int count = 0;; ++count) {
+    ptx::mbarrier_wait(&shared.full[i % Config::kStages], i / Config::kStages & 1);
+    const TileItem& item = shared.item[count % kItemSlots];
+    if (item.panel < 0) break;
+    if (count == 0 && warp >= 4) ptx::mbarrier_wait(&shared.lead, 0);
+    i = multiply_columns<0, Kind, Weights>(item.columns, gemm, shared, item, i, warp);
+  }
+  if (i <= Config::kLead) let_second_group_begin(shared, warp, lane);  // there were no more stages
+}
+
+template <GemmKind Kind, class Weights, class Config>
+__global__ void __launch_bounds__(Config::kThreads, Config::kBlocksPerSm)
     tile_gemm_kernel(const __grid_constant__ Gemm gemm) {
   extern __shared__ __align__(1024) std::byte memory[];
   auto& shared = *reinterpret_cast<TileShared<Config>*>(memory);
@@ -211,21 +305,29 @@ __global__ void __launch_bounds__(Config::kThreads + kCopyThreads, Config::kBloc
       ptx::mbarrier_init(&shared.full[s], 1);
       ptx::mbarrier_init(&shared.empty[s], Config::kWarps);
     }
+    ptx::mbarrier_init(&shared.scouted, 1);
+    ptx::mbarrier_init(&shared.taken, 1);
+    ptx::mbarrier_init(&shared.lead, 4);
     ptx::fence_mbarrier_init();
   }
   __syncthreads();
-  if (warp >= Config::kWarps) {
-    ptx::give_registers<Config::kCopyRegisters>();
+  if (warp < Config::kWarps) {
+    ptx::take_registers<Config::kMultiplyRegisters>();
+    if (gathers(gemm)) {  // the first tiles: nothing else is to be done yet
+      cuda::wait_for_previous();
+      gather_rows<kGatherSteps, false>(gemm, items_of_tile<Config>(gemm), lane);
+    }
+    multiply_items<Kind, Weights>(gemm, shared, warp, lane);
+  } else {
+    ptx::give_registers<Config::kFeedRegisters>();
     cuda::wait_for_previous();
     cuda::let_next_start();
-    if (warp == Config::kWarps && lane == 0) copy_items<Weights>(gemm, shared);
-  } else {
-    ptx::take_registers<Config::kMultiplyRegisters>();
-    for (int i = 0, count = 0;; ++count) {
-      ptx::mbarrier_wait(&shared.full[i % Config::kStages], i / Config::kStages & 1);
-      const TileItem& item = shared.item[count % kItemSlots];
-      if (item.panel < 0) break;
-      i = multiply_columns<Config::kMinColumns, Kind, Weights>(item.columns, gemm, shared, item, i, warp, lane);
+    if (warp == Config::kWarps) {
+      if (lane == 0) copy_items<Weights>(gemm, shared);
+    } else if (warp == Config::kWarps + 1) {
+      scout_items(gemm, shared, lane);
+    } else if (gathers(gemm)) {
+      gather_rows<Config::kGatherLoads, true>(gemm, items_of_tile<Config>(gemm), lane);
     }
   }
 }

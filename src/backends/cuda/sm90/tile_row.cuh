@@ -6,23 +6,22 @@
 
 namespace megamoe::sm90 {
 
-template <class Weights, int Panels, int Columns, int MinColumns, int ColumnStep, int Steps, int Stages,
-          int BlocksPerSm>
+template <class Weights, int Panels, int Steps, int Stages, int Lead, int BlocksPerSm, int... Columns>
 Kernel tile_row(std::string_view name) {
-  using Config = TileConfig<Weights::kFormat, Panels, Columns, MinColumns, ColumnStep, Steps, Stages, BlocksPerSm>;
+  using Config = TileConfig<Weights::kFormat, Panels, Steps, Stages, Lead, BlocksPerSm, Columns...>;
   constexpr int kShared = sizeof(TileShared<Config>);
   static_assert((kShared + 1024) * BlocksPerSm <= 228 * 1024, "an H100's shared memory, 1 KiB of each block is taken");
   return {.name = name,
           .weights = Weights::kFormat,
           .streams = false,
-          .max_rows = Columns,
-          .row_step = kTileColumns,
+          .max_rows = Config::kColumns,
+          .row_step = kRowStep,
           .stage_k = Steps * kTileK,
           .blocks_per_sm = BlocksPerSm,
           .shared_bytes = kShared,
           .function = {reinterpret_cast<const void*>(&tile_gemm_kernel<GemmKind::kGateUp, Weights, Config>),
                        reinterpret_cast<const void*>(&tile_gemm_kernel<GemmKind::kDown, Weights, Config>)},
-          .threads = Config::kThreads + kCopyThreads};
+          .threads = Config::kThreads};
 }
 
 }  // namespace megamoe::sm90

@@ -1,8 +1,11 @@
 // Which kernel a call takes; needs no device.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "backends/cuda/plan/device_call.h"
 #include "megamoe/error.h"
@@ -10,17 +13,29 @@
 namespace megamoe::sm90::test {
 namespace {
 
-TEST(choose, more_tokens_never_take_a_kernel_of_smaller_tiles) {
+TEST(choose, more_tokens_never_go_back_to_a_kernel_that_fewer_left) {
   for (const char* text : {"h=1024 i=512 e=8 k=2 w=nvfp4 a=bf16", "h=1024 i=512 e=256 k=8 w=nvfp4 a=bf16",
                            "h=1024 i=512 e=1 k=1 w=nvfp4 a=bf16", "h=1024 i=512 e=8 k=2 w=bf16 a=bf16"}) {
     const Problem problem = parse_problem(text);
-    std::int32_t before = 0;
+    std::vector<std::int32_t> taken;  // tiles' rows: kernels of as many rows differ in their grid alone
     for (std::int64_t tokens = 1; tokens <= 5000; ++tokens) {
-      const Kernel& kernel = chosen_kernel(problem, tokens);
-      ASSERT_GE(kernel.max_rows, before) << text << ", " << tokens << " tokens: " << kernel.name;
-      before = kernel.max_rows;
+      const std::int32_t rows = chosen_kernel(problem, tokens).max_rows;
+      if (!taken.empty() && taken.back() == rows) continue;
+      ASSERT_EQ(std::count(taken.begin(), taken.end(), rows), 0) << text << ", " << tokens << " tokens: " << rows;
+      taken.push_back(rows);
     }
   }
+}
+
+// A kernel that nothing takes would only be compiled.
+TEST(choose, every_kernel_is_taken_by_a_published_shape) {
+  std::set<std::string_view> taken;
+  for (const char* text : {"h=2048 i=768 e=128 k=8 w=nvfp4 a=bf16", "h=7168 i=2048 e=256 k=8 w=nvfp4 a=bf16",
+                           "h=4096 i=2048 e=256 k=6 w=nvfp4 a=bf16", "h=7168 i=3072 e=384 k=6 w=nvfp4 a=bf16",
+                           "h=2048 i=768 e=128 k=8 w=bf16 a=bf16"})
+    for (std::int64_t tokens = 1; tokens <= 8192; tokens += 1 + tokens / 64)
+      taken.insert(chosen_kernel(parse_problem(text), tokens).name);
+  for (const Kernel& kernel : kernels()) EXPECT_EQ(taken.count(kernel.name), 1u) << kernel.name;
 }
 
 TEST(choose, the_environment_forces_a_kernel_on_the_weights_of_its_format) {

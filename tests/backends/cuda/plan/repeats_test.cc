@@ -1,5 +1,6 @@
 // Every kernel, hundreds of times in a row, has the same bits: a missing barrier or fence shows as one run of many.
-// Each kernel runs where the heuristic takes it, at the fewest and at the most tokens. MEGAMOE_RERUNS says how often.
+// Each kernel runs where the heuristic takes it, at the fewest and at the most tokens, and is forced where it takes it
+// for no number of tokens of a shape. MEGAMOE_RERUNS says how often.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -21,7 +22,8 @@ struct Range {
   std::int64_t first = 0, last = 0;  // tokens
 };
 
-// Which kernels calls of up to so many tokens take.
+// Which kernels calls of up to so many tokens take; for a small shape then those that none takes, for all of them.
+constexpr std::int64_t kMostForced = 2000;
 std::vector<Range> ranges(const Problem& problem, std::int64_t max_tokens) {
   std::vector<Range> all;
   for (std::int64_t tokens = 1; tokens <= max_tokens; ++tokens) {
@@ -29,6 +31,10 @@ std::vector<Range> ranges(const Problem& problem, std::int64_t max_tokens) {
     if (all.empty() || all.back().kernel != &kernel) all.push_back({&kernel, tokens, tokens});
     all.back().last = tokens;
   }
+  for (const Kernel& kernel : kernels())
+    if (max_tokens <= kMostForced && kernel.weights == problem.weights &&
+        std::none_of(all.begin(), all.end(), [&](const Range& range) { return range.kernel == &kernel; }))
+      all.push_back({&kernel, 1, max_tokens});
   return all;
 }
 
@@ -38,33 +44,21 @@ struct Sizes {
 };
 void PrintTo(const Sizes& sizes, std::ostream* out) { *out << sizes.problem; }
 
-// Needs no device.
-class shapes_of_repeats : public ::testing::TestWithParam<Sizes> {};
-
-TEST_P(shapes_of_repeats, take_every_kernel) {
-  const Problem problem = parse_problem(GetParam().problem);
-  const std::vector<Range> taken = ranges(problem, GetParam().max_tokens);
-  for (const Kernel& kernel : kernels()) {
-    if (kernel.weights != problem.weights || kernel.trial) continue;
-    EXPECT_TRUE(std::any_of(taken.begin(), taken.end(),
-                            [&](const Range& range) { return range.kernel->function[0] == kernel.function[0]; }))
-        << "no number of tokens up to " << GetParam().max_tokens << " takes '" << kernel.name << "'";
-  }
-}
-
 class repeats_of : public OnHopper, public ::testing::WithParamInterface<Sizes> {};
 
 TEST_P(repeats_of, every_kernel_have_the_same_bits) {
   const std::int64_t max_tokens = GetParam().max_tokens;
   const Case c = make_case(parse_test_problem("t=" + std::to_string(max_tokens) + " " + GetParam().problem));
   const Problem& problem = c.test.problem;
-  const Plan plan(prepared(problem, c.weights), {.max_tokens = max_tokens});
+  const auto weights = prepared(problem, c.weights);
   const CudaStream stream;
   const DeviceInputs inputs(c);
-  GuardedBlock workspace(plan.workspace_bytes());
   GuardedBlock output(c.x.size() * sizeof(std::uint16_t), kDeviceAlignment);
   const Buffer want(MemoryKind::kCuda, c.x.size() * sizeof(std::uint16_t));
-  for (const Range& range : ranges(problem, max_tokens))
+  for (const Range& range : ranges(problem, max_tokens)) {
+    const ForcedKernel forced(*range.kernel);
+    const Plan plan(weights, {.max_tokens = max_tokens});
+    GuardedBlock workspace(plan.workspace_bytes());
     for (const std::int64_t tokens : {range.first, range.last}) {
       SCOPED_TRACE(std::string(range.kernel->name) + ", " + std::to_string(tokens) + " tokens");
       const std::int64_t elements = tokens * problem.hidden;
@@ -89,6 +83,7 @@ TEST_P(repeats_of, every_kernel_have_the_same_bits) {
       EXPECT_EQ(canaries.first(), "") << "(comparison = run) wrote outside its workspace or its output";
       if (range.first == range.last) break;
     }
+  }
 }
 
 // Tails everywhere; and enough experts and panels that each block takes several items of work, up to batches so large
@@ -97,7 +92,6 @@ constexpr Sizes kShapes[] = {
     {"h=272 i=176 e=16 k=2 w=nvfp4 a=bf16", 1800},   {"h=272 i=176 e=16 k=2 w=nvfp4 a=nvfp4", 1800},
     {"h=272 i=176 e=4 k=2 w=bf16 a=bf16", 100},      {"h=1024 i=512 e=32 k=4 w=nvfp4 a=bf16", 4200},
     {"h=1024 i=512 e=32 k=4 w=nvfp4 a=nvfp4", 4200}, {"h=1024 i=512 e=32 k=4 w=bf16 a=bf16", 300}};
-INSTANTIATE_TEST_SUITE_P(shapes, shapes_of_repeats, ::testing::ValuesIn(kShapes));
 INSTANTIATE_TEST_SUITE_P(shapes, repeats_of, ::testing::ValuesIn(kShapes));
 
 }  // namespace
