@@ -12,6 +12,9 @@
 namespace megamoe::cpu {
 namespace {
 
+// Both codes of a byte.
+std::byte packed_pair(std::byte codes) { return ((codes & std::byte{0x77}) << 1) | ((codes >> 3) & std::byte{0x11}); }
+
 // A row of codes into its lane. A block whose scale is zero gets zero codes: its stored scale is then of no matter.
 void pack_nvfp4_row(const MatrixView& matrix, std::int64_t row, std::int64_t lane, std::byte* panel) {
   const std::int64_t k = matrix.cols;
@@ -29,8 +32,8 @@ void pack_nvfp4_row(const MatrixView& matrix, std::int64_t row, std::int64_t lan
     for (std::int64_t half = 0; half < 2; ++half, in += 4) {
       std::byte* out = panel + code_at(lane, block + 8 * half).byte;
       for (int pair = 0; pair < 2; ++pair) {
-        const std::byte low = in[pair];       // elements 2 pair, 2 pair + 1
-        const std::byte high = in[pair + 2];  // the same, four further
+        const std::byte low = packed_pair(in[pair]);       // elements 2 pair, 2 pair + 1
+        const std::byte high = packed_pair(in[pair + 2]);  // the same, four further
         out[2 * pair] = (low & std::byte{0x0F}) | (high << 4);
         out[2 * pair + 1] = (low >> 4) | (high & std::byte{0xF0});
       }
