@@ -10,6 +10,10 @@
 namespace megamoe::cpu {
 namespace {
 
+// Rows are a cache line further apart than they are long: kernels read the same place of up to 12 rows at once, and
+// rows at a multiple of 4096 bytes would share the 8 lines of one set of the L1 cache.
+constexpr std::int64_t kLine = 64;
+
 constexpr std::int64_t kPart = 64;  // elements whose tiny values are noted together
 
 template <class T>
@@ -40,16 +44,19 @@ ActivationBuffer::ActivationBuffer(Carver& carver, const Kernels& kernels, Activ
     : kernels_(&kernels), format_(format), k_(k), k_padded_(tiles_of(k) * kTileK), parts_(ceil_div(k, kPart)) {
   if (format == ActivationFormat::kBf16) {
     if (kernels.bf16_rows) {
-      bf16_ = carver.take<std::uint16_t>(rows * k);
+      stride_ = k + kLine / 2;
+      bf16_ = carver.take<std::uint16_t>(rows * stride_);
       tiny_ = carver.take<std::uint8_t>(rows * parts_);
     } else {
-      wide_ = carver.take<float>(rows * k);
+      stride_ = k + kLine / 4;
+      wide_ = carver.take<float>(rows * stride_);
     }
     return;
   }
   const bool nvfp4 = format == ActivationFormat::kNvfp4;
   scales_ = k_padded_ / (nvfp4 ? kNvfp4Block : kInt8Block);
-  q_ = carver.take<std::int8_t>(rows * k_padded_);
+  stride_ = k_padded_ + kLine;
+  q_ = carver.take<std::int8_t>(rows * stride_);
   scale_ = carver.take<float>(rows * scales_);
   offset_ = carver.take<std::int32_t>(rows * k_padded_ / 16);
   if (nvfp4) global_scale_ = carver.take<float>(rows);
@@ -57,7 +64,7 @@ ActivationBuffer::ActivationBuffer(Carver& carver, const Kernels& kernels, Activ
 
 // Padding is read by the kernels, and a NaN scale there would poison the row.
 void ActivationBuffer::pad(std::int64_t row) {
-  std::fill(at(q_, row, k_padded_) + k_, at(q_, row + 1, k_padded_), std::int8_t{0});
+  std::fill(at(q_, row, stride_) + k_, at(q_, row, stride_) + k_padded_, std::int8_t{0});
   const std::int64_t used = ceil_div(k_, k_padded_ / scales_);
   std::fill(at(scale_, row, scales_) + used, at(scale_, row + 1, scales_), 0.0f);
   std::fill(at(offset_, row, k_padded_ / 16) + k_ / 16, at(offset_, row + 1, k_padded_ / 16), 0);
@@ -69,7 +76,7 @@ void ActivationBuffer::store(std::int64_t row, std::span<const float> values) {
     return;
   }
   global_scale_[static_cast<std::size_t>(row)] = kernels_->round_nvfp4(
-      values.data(), k_, at(q_, row, k_padded_), at(scale_, row, scales_), at(offset_, row, k_padded_ / 16));
+      values.data(), k_, at(q_, row, stride_), at(scale_, row, scales_), at(offset_, row, k_padded_ / 16));
   pad(row);
 }
 
@@ -80,10 +87,10 @@ void ActivationBuffer::store_bf16(std::int64_t row, std::int64_t begin, std::spa
     const std::int64_t n = std::min(kPart, count - done);
     if (!kernels_->bf16_rows) {
       kernels_->round_bf16(values.data() + done, n, rounded);
-      kernels_->widen_bf16(rounded, n, at(wide_, row, k_) + begin + done);
+      kernels_->widen_bf16(rounded, n, at(wide_, row, stride_) + begin + done);
       continue;
     }
-    std::uint16_t* to = at(bf16_, row, k_) + begin + done;
+    std::uint16_t* to = at(bf16_, row, stride_) + begin + done;
     kernels_->round_bf16(values.data() + done, n, to);
     tiny_[static_cast<std::size_t>(row * parts_ + (begin + done) / kPart)] = any_is_tiny(to, n) ? 1 : 0;
     reorder_pairs(to, n);
@@ -93,7 +100,7 @@ void ActivationBuffer::store_bf16(std::int64_t row, std::int64_t begin, std::spa
 void ActivationBuffer::store_part(std::int64_t row, std::int64_t begin, std::span<const float> values) {
   if (format_ == ActivationFormat::kBf16) return store_bf16(row, begin, values);
   const auto count = static_cast<std::int64_t>(values.size());
-  kernels_->round_int8(values.data(), count, at(q_, row, k_padded_) + begin,
+  kernels_->round_int8(values.data(), count, at(q_, row, stride_) + begin,
                        at(scale_, row, scales_) + begin / kInt8Block, at(offset_, row, k_padded_ / 16) + begin / 16);
   if (begin + count == k_) pad(row);
 }
@@ -101,15 +108,15 @@ void ActivationBuffer::store_part(std::int64_t row, std::int64_t begin, std::spa
 ActivationRow ActivationBuffer::row(std::int64_t row) const {
   ActivationRow result{};
   if (format_ != ActivationFormat::kBf16) {
-    result.q = at(q_, row, k_padded_);
+    result.q = at(q_, row, stride_);
     result.scale = at(scale_, row, scales_);
     result.offset = at(offset_, row, k_padded_ / 16);
   } else if (kernels_->bf16_rows) {
     const std::uint8_t* tiny = at(tiny_, row, parts_);
-    result.bf16 = at(bf16_, row, k_);
+    result.bf16 = at(bf16_, row, stride_);
     result.is_tiny = std::find(tiny, tiny + parts_, 1) != tiny + parts_;
   } else {
-    result.wide = at(wide_, row, k_);
+    result.wide = at(wide_, row, stride_);
   }
   return result;
 }
@@ -122,12 +129,15 @@ void ActivationBuffer::copy_to(std::int64_t rows, std::span<const float> unround
   out = {.format = format_, .rows = rows, .inter = k_};
   switch (format_) {
     case ActivationFormat::kBf16:
-      out.bf16.resize(static_cast<std::size_t>(rows * k_));
-      if (kernels_->bf16_rows) {
-        std::copy_n(bf16_.begin(), rows * k_, out.bf16.begin());
-        reorder_pairs(out.bf16.data(), rows * k_);
-      } else {
-        std::transform(wide_.begin(), wide_.begin() + rows * k_, out.bf16.begin(), bf16_from_float);
+      for (std::int64_t row = 0; row < rows; ++row) {
+        out.bf16.resize(static_cast<std::size_t>((row + 1) * k_));
+        std::uint16_t* to = out.bf16.data() + row * k_;
+        if (kernels_->bf16_rows) {
+          std::copy_n(at(bf16_, row, stride_), k_, to);
+          reorder_pairs(to, k_);
+        } else {
+          kernels_->round_bf16(at(wide_, row, stride_), k_, to);
+        }
       }
       break;
     case ActivationFormat::kNvfp4:
@@ -141,7 +151,7 @@ void ActivationBuffer::copy_to(std::int64_t rows, std::span<const float> unround
       break;
     case ActivationFormat::kInt8:
       for (std::int64_t row = 0; row < rows; ++row) {
-        out.int8.insert(out.int8.end(), at(q_, row, k_padded_), at(q_, row, k_padded_) + k_);
+        out.int8.insert(out.int8.end(), at(q_, row, stride_), at(q_, row, stride_) + k_);
         out.int8_scale.insert(out.int8_scale.end(), at(scale_, row, scales_), at(scale_, row + 1, scales_));
       }
       break;

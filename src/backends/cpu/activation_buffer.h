@@ -36,14 +36,15 @@ class ActivationBuffer {
   ActivationFormat format_ = ActivationFormat::kBf16;
   std::int64_t k_ = 0;
   std::int64_t k_padded_ = 0;
+  std::int64_t stride_ = 0;         // elements from row to row of q, wide or bf16
   std::int64_t scales_ = 0;         // per row
   std::int64_t parts_ = 0;          // of 64 elements, per row
-  std::span<std::int8_t> q_;        // [rows, k_padded]     int8, nvfp4
+  std::span<std::int8_t> q_;        // [rows, stride]       int8, nvfp4
   std::span<float> scale_;          // [rows, scales]       int8: per 64; nvfp4: sf / 2 per 16
   std::span<std::int32_t> offset_;  // [rows, k_padded/16]  int8, nvfp4
   std::span<float> global_scale_;   // [rows]               nvfp4
-  std::span<float> wide_;           // [rows, k]            bf16, widened
-  std::span<std::uint16_t> bf16_;   // [rows, k]            bf16, in the order of pairs
+  std::span<float> wide_;           // [rows, stride]       bf16, widened
+  std::span<std::uint16_t> bf16_;   // [rows, stride]       bf16, in the order of pairs
   std::span<std::uint8_t> tiny_;    // [rows, parts]        bf16 in pairs: whether a part has a value that is tiny
 };
 

@@ -21,15 +21,21 @@
 #include "megamoe/formats/bf16.h"
 
 HWY_BEFORE_NAMESPACE();
+#if HWY_TARGET == HWY_AVX3_DL && !defined(__clang__)
+#pragma GCC target("avx512bf16")
+#endif
 namespace megamoe::cpu {
 namespace HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_AVX3_DL
 
-// Through the assembler: the compiler does not take AVX512-BF16 to be part of this target.
 HWY_INLINE __m512 dot_pair(__m512 sum, __m512i weights, __m512i activations) {
+#if defined(__clang__)
   asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(weights), "v"(activations));
   return sum;
+#else  // the compiler keeps the sums of what it knows in place: with the assembler it copied each one
+  return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(weights), reinterpret_cast<__m512bh>(activations));
+#endif
 }
 
 HWY_INLINE __m512i broadcast_pair(const ActivationRow& row, std::int64_t pair) {
@@ -118,10 +124,10 @@ HWY_NOINLINE void bf16_direct(const std::uint8_t* panel, std::int64_t blocks, co
       });
     }
   }
-  for (int r = 0; r < Rows; ++r) {
+  unrolled<Rows>([&](int r) {
     _mm512_storeu_ps(out + r * kLanes, total[r][0]);
     _mm512_storeu_ps(out + r * kLanes + 16, total[r][1]);
-  }
+  });
 }
 
 // Blocks [begin, end) of a panel as pairs.
@@ -146,31 +152,39 @@ void decode_panel(const std::uint8_t* panel, std::int64_t begin, std::int64_t en
 constexpr std::int64_t kMostPanelRows = 12;
 constexpr std::int64_t kBlockK = 256;  // of a panel: 16 KiB of pairs, half of the L1 cache
 
+// Memory that is asked for meanwhile, a line a pair: the packed block that is decoded next. A step of 0: none.
+struct AheadOfPairs {
+  const std::uint8_t* next;
+  std::int64_t step;
+};
+
 // Adds `count` pairs, the first of which is pair `first` of the rows, to the sums in `out`.
 template <int Rows>
 HWY_NOINLINE void add_pairs_of(const std::byte* pairs, std::int64_t first, std::int64_t count,
-                               const ActivationRow* activations, float* out) {
+                               const ActivationRow* activations, AheadOfPairs ahead, float* out) {
   __m512 total[Rows][2];
-  for (int r = 0; r < Rows; ++r) {
+  unrolled<Rows>([&](int r) {
     total[r][0] = _mm512_loadu_ps(out + r * kLanes);
     total[r][1] = _mm512_loadu_ps(out + r * kLanes + 16);
-  }
+  });
   for (std::int64_t pair = 0; pair < count; ++pair, pairs += kPairBytes) {
     const __m512i front = _mm512_loadu_si512(pairs);
     const __m512i back = _mm512_loadu_si512(pairs + 64);
+    __builtin_prefetch(ahead.next, 0, 2);
+    ahead.next += ahead.step;
     for (int r = 0; r < Rows; ++r) {
       const __m512i a = broadcast_pair(activations[r], first + pair);
       total[r][0] = dot_pair(total[r][0], front, a);
       total[r][1] = dot_pair(total[r][1], back, a);
     }
   }
-  for (int r = 0; r < Rows; ++r) {
+  unrolled<Rows>([&](int r) {
     _mm512_storeu_ps(out + r * kLanes, total[r][0]);
     _mm512_storeu_ps(out + r * kLanes + 16, total[r][1]);
-  }
+  });
 }
 
-using AddPairs = void (*)(const std::byte*, std::int64_t, std::int64_t, const ActivationRow*, float*);
+using AddPairs = void (*)(const std::byte*, std::int64_t, std::int64_t, const ActivationRow*, AheadOfPairs, float*);
 
 template <std::size_t... Rows>
 constexpr std::array<AddPairs, sizeof...(Rows)> add_pairs_table(std::index_sequence<Rows...>) {
@@ -178,11 +192,12 @@ constexpr std::array<AddPairs, sizeof...(Rows)> add_pairs_table(std::index_seque
 }
 
 void add_pairs_of_rows(const std::byte* pairs, std::int64_t first, std::int64_t count, const ActivationRow* activations,
-                       std::int64_t rows, float* out) {
+                       std::int64_t rows, AheadOfPairs ahead, float* out) {
   static constexpr auto kTable = add_pairs_table(std::make_index_sequence<kMostPanelRows>());
   for (std::int64_t passes = ceil_div(rows, kMostPanelRows); passes > 0; --passes) {
     const std::int64_t now = ceil_div(rows, passes);
-    kTable[static_cast<std::size_t>(now - 1)](pairs, first, count, activations, out);
+    kTable[static_cast<std::size_t>(now - 1)](pairs, first, count, activations, ahead, out);
+    ahead.step = 0;
     rows -= now;
     activations += now;
     out += now * kLanes;
@@ -219,7 +234,8 @@ void bf16_products_nvfp4_rows(const std::uint8_t* panel, std::int64_t k, const A
   for (std::int64_t begin = 0; begin < k; begin += kBlockK) {
     const std::int64_t end = std::min(k, begin + kBlockK);
     decode_panel(panel, begin / 16, end / 16, pairs);
-    add_pairs_of_rows(pairs, begin / 2, (end - begin) / 2, activations, rows, out);
+    add_pairs_of_rows(pairs, begin / 2, (end - begin) / 2, activations, rows, {panel + end / kTileK * kTileBytes, 64},
+                      out);
   }
 }
 

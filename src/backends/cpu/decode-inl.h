@@ -51,6 +51,15 @@ struct CodeTable {
   }
 };
 
+// Calls step(0) to step(N - 1). A loop that the compiler leaves as one keeps the registers it indexes in memory.
+template <int N, class Step>
+HWY_INLINE void unrolled(const Step& step) {
+  if constexpr (N > 0) {
+    unrolled<N - 1>(step);
+    step(N - 1);
+  }
+}
+
 // Half of the block scales of the lanes of one vector: the weights' doubled codes are halved here, for nothing.
 HWY_INLINE VF half_scales(const std::uint8_t* bytes) {
   const VU codes = hn::PromoteTo(DU(), hn::LoadU(hn::Rebind<std::uint8_t, DU>(), bytes));

@@ -70,8 +70,8 @@ constexpr int doubled_of_packed(int code) {
   return (code & 1) != 0 ? -kDoubled[code >> 1] : kDoubled[code >> 1];
 }
 
-// 2 * e2m1 + 12, in 0..24, of each packed code, four times over: unsigned, as the byte products of x86 want one operand,
-// and as long as the widest table look-up.
+// 2 * e2m1 + 12, in 0..24, of each packed code, four times over: unsigned, as the byte products of x86 want one
+// operand, and as long as the widest table look-up.
 inline constexpr auto kUnsignedOfPacked = [] {
   std::array<std::uint8_t, 64> all{};
   for (std::size_t i = 0; i < all.size(); ++i)
