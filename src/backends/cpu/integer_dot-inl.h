@@ -9,6 +9,8 @@
 #endif
 
 #include <algorithm>
+#include <array>
+#include <utility>
 
 #include "backends/cpu/decode-inl.h"
 
@@ -90,8 +92,10 @@ HWY_INLINE VI dot_block(const VB (&quads)[4], const VI (&activations)[4], VI off
 struct Int8Scales {
 #if HWY_CAP_GE512
   static constexpr int kMostRows = 5;  // 20 sums, 8 decoded quads, table, scales
+  static constexpr bool kTotalsInMemory = false;
 #else
-  static constexpr int kMostRows = 4;
+  static constexpr int kMostRows = 8;
+  static constexpr bool kTotalsInMemory = true;  // they are needed once a tile, and 16 registers are few
 #endif
 
   template <int Rows, int Width>
@@ -123,11 +127,8 @@ struct Int8Scales {
 
 // NVFP4: a scale per block; its product with the weight's scale is exact (4 bits times 4 bits).
 struct Nvfp4Scales {
-#if HWY_CAP_GE512
   static constexpr int kMostRows = 6;
-#else
-  static constexpr int kMostRows = 4;
-#endif
+  static constexpr bool kTotalsInMemory = false;
 
   template <int Rows, int Width>
   struct Sums {};
@@ -167,8 +168,8 @@ struct Pass {
 // What a pass asks of memory beside its own work: `lines` cache lines a tile, from `next` on, into the L2 cache.
 // Measured on Zen 4, one thread, weights from memory:
 //   one row        nothing: the loop is short enough that memory is always asked in time, and any prefetch slows it
-//   2 to 6 rows    8 tiles ahead: 4 rows read 21 GB/s with it and 14.5 without
-//   more           the panel that follows in memory, spread over all passes: 16 rows x 1.2
+//   one pass       8 tiles ahead: 4 rows read 21 GB/s with it and 14.5 without
+//   several        the panel that follows in memory, spread over all passes: 16 rows x 1.2
 struct Ahead {
   static constexpr std::int64_t kTiles = 8;
 
@@ -216,14 +217,26 @@ struct IntegerPass {
     }
   }
 
+  HWY_INLINE void load_totals(const float* at) {
+    for (int r = 0; r < Rows; ++r)
+      for (int v = 0; v < Width; ++v) total[r][v] = hn::LoadU(DF(), at + r * kLanes + kVectorLanes * v);
+  }
+  HWY_INLINE void store_totals(float* at) const {
+    for (int r = 0; r < Rows; ++r)
+      for (int v = 0; v < Width; ++v) hn::StoreU(total[r][v], DF(), at + r * kLanes + kVectorLanes * v);
+  }
+
   // Tiles [begin, end) of `Width` vectors from `first` on; `out` holds the sums of the tiles before them.
   HWY_INLINE void run(const std::uint8_t* panel, std::int64_t begin, std::int64_t end, const ActivationRow* activations,
                       int first, Ahead ahead, float* out) {
     table = CodeTable::load();
     float* at = out + kVectorLanes * first;
     for (int r = 0; r < Rows; ++r)
-      for (int v = 0; v < Width; ++v)
-        total[r][v] = begin == 0 ? hn::Zero(DF()) : hn::LoadU(DF(), at + r * kLanes + kVectorLanes * v);
+      for (int v = 0; v < Width; ++v) total[r][v] = hn::Zero(DF());
+    if (begin > 0)
+      load_totals(at);
+    else if (Scales::kTotalsInMemory)
+      store_totals(at);
     for (std::int64_t tile = begin; tile < end; ++tile) {
       const std::uint8_t* bytes = panel + tile * kTileBytes;
       ahead.fetch();
@@ -232,10 +245,11 @@ struct IntegerPass {
       add_block(bytes, activations, first, 4 * tile + 1, 1);
       add_block(bytes, activations, first, 4 * tile + 2, 2);
       add_block(bytes, activations, first, 4 * tile + 3, 3);
+      if (Scales::kTotalsInMemory) load_totals(at);
       Scales::end_tile(sums, total, activations, tile);
+      if (Scales::kTotalsInMemory) store_totals(at);
     }
-    for (int r = 0; r < Rows; ++r)
-      for (int v = 0; v < Width; ++v) hn::StoreU(total[r][v], DF(), at + r * kLanes + kVectorLanes * v);
+    if (!Scales::kTotalsInMemory) store_totals(at);
   }
 };
 
@@ -246,7 +260,15 @@ HWY_NOINLINE void integer_tile(const std::uint8_t* panel, std::int64_t begin, st
   for (int first = 0; first < kVectors; first += kWidth) {
     IntegerPass<Scales, Rows, kWidth> pass;
     pass.run(panel, begin, end, activations, first, ahead, out);
+    ahead.lines = 0;  // the other vectors' passes are over the same tiles
   }
+}
+
+using IntegerTile = void (*)(const std::uint8_t*, std::int64_t, std::int64_t, const ActivationRow*, Ahead, float*);
+
+template <class Scales, std::size_t... Rows>
+constexpr std::array<IntegerTile, sizeof...(Rows)> integer_tiles(std::index_sequence<Rows...>) {
+  return {integer_tile<Scales, static_cast<int>(Rows) + 1>...};
 }
 
 // The rows of one pass are as many as registers hold, and as even as possible: 6 rows are 3 and 3, not 5 and 1, since
@@ -254,29 +276,12 @@ HWY_NOINLINE void integer_tile(const std::uint8_t* panel, std::int64_t begin, st
 template <class Scales>
 void integer_rows(const std::uint8_t* panel, std::int64_t begin, std::int64_t end, const ActivationRow* activations,
                   std::int64_t rows, float* out) {
+  static constexpr auto kTiles = integer_tiles<Scales>(std::make_index_sequence<Scales::kMostRows>());
   const std::int64_t all_passes = ceil_div(rows, Scales::kMostRows);
   Ahead ahead = Ahead::of(panel, begin, end, rows, all_passes);
   for (std::int64_t passes = all_passes; passes > 0; --passes) {
     const std::int64_t now = ceil_div(rows, passes);
-    switch (now) {
-      case 1:
-        integer_tile<Scales, 1>(panel, begin, end, activations, ahead, out);
-        break;
-      case 2:
-        integer_tile<Scales, 2>(panel, begin, end, activations, ahead, out);
-        break;
-      case 3:
-        integer_tile<Scales, 3>(panel, begin, end, activations, ahead, out);
-        break;
-      case 4:
-        integer_tile<Scales, 4>(panel, begin, end, activations, ahead, out);
-        break;
-      case 5:
-        if constexpr (Scales::kMostRows >= 5) integer_tile<Scales, 5>(panel, begin, end, activations, ahead, out);
-        break;
-      default:
-        if constexpr (Scales::kMostRows >= 6) integer_tile<Scales, 6>(panel, begin, end, activations, ahead, out);
-    }
+    kTiles[static_cast<std::size_t>(now - 1)](panel, begin, end, activations, ahead, out);
     ahead.next += (end - begin) * 64 * ahead.lines;
     rows -= now;
     activations += now;
