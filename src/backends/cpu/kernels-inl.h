@@ -15,6 +15,7 @@
 #include "backends/cpu/bf16_dot-inl.h"
 #include "backends/cpu/epilogue-inl.h"
 #include "backends/cpu/integer_dot-inl.h"
+#include "backends/cpu/pack-inl.h"
 #include "backends/cpu/round-inl.h"
 #include "backends/cpu/wide_dot-inl.h"
 #endif
@@ -39,6 +40,8 @@ const Kernels* kernels_of_target() {
       .activate = plain::activate,
       .gate_up = plain::gate_up,
       .axpy = plain::axpy,
+      .pack_words = plain::pack_words,
+      .pack_scales = plain::pack_scales,
   };
   return &kernels;
 }
@@ -59,6 +62,8 @@ const Kernels* kernels_of_target() {
       .activate = activate,
       .gate_up = gate_up,
       .axpy = axpy,
+      .pack_words = pack_words,
+      .pack_scales = pack_scales,
   };
   return &kernels;
 }

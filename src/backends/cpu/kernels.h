@@ -62,6 +62,16 @@ using GateUpFunction = void (*)(const Activation& activation, const GateUp& of, 
 // sum[i] = fma(weight, y[i], sum[i])
 using AxpyFunction = void (*)(float weight, const float* y, std::int64_t count, float* sum);
 
+// Canonical codes of `rows` rows, a multiple of 4 and row_bytes apart, `tiles` tiles of 64 elements of each, into the
+// words of packed tiles; `out` is the first row's first word.
+using PackWordsFunction = void (*)(const std::byte* codes, std::int64_t row_bytes, std::int64_t rows,
+                                   std::int64_t tiles, std::byte* out);
+
+// The same of block scales, `tiles` being a multiple of 4; `out` is the first row's first scale. Returns false where a
+// scale is zero, subnormal or none: then nothing that was written means anything.
+using PackScalesFunction = bool (*)(const std::byte* sf, std::int64_t row_bytes, std::int64_t rows, std::int64_t tiles,
+                                    std::byte* out);
+
 struct Kernels {
   std::string_view target;  // Highway's name: "AVX3_DL", "AVX2", ...; or "AVX3_BF16"
   bool bf16_rows = false;   // what nvfp4_bf16 and bf16_bf16 read
@@ -76,6 +86,8 @@ struct Kernels {
   ActivateFunction activate = nullptr;
   GateUpFunction gate_up = nullptr;
   AxpyFunction axpy = nullptr;
+  PackWordsFunction pack_words = nullptr;
+  PackScalesFunction pack_scales = nullptr;
 
   DotFunction dot(WeightFormat weights, ActivationFormat activations) const noexcept;
 };

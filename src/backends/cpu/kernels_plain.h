@@ -96,6 +96,21 @@ inline void axpy(float weight, const float* y, std::int64_t count, float* sum) {
   for (std::int64_t i = 0; i < count; ++i) sum[i] = std::fma(weight, y[i], sum[i]);
 }
 
+inline void pack_words(const std::byte* codes, std::int64_t row_bytes, std::int64_t rows, std::int64_t tiles,
+                       std::byte* out) {
+  constexpr std::int64_t kTileWords = kTileK / 8;
+  for (std::int64_t r = 0; r < rows; ++r)
+    for (std::int64_t w = 0; w < tiles * kTileWords; ++w) {
+      std::uint32_t word;
+      std::memcpy(&word, codes + r * row_bytes + 4 * w, sizeof(word));
+      word = packed_word(word);
+      std::memcpy(out + w / kTileWords * kTileBytes + w % kTileWords * 4 * kLanes + 4 * r, &word, sizeof(word));
+    }
+}
+
+// Leaves the work to the caller's own loop.
+inline bool pack_scales(const std::byte*, std::int64_t, std::int64_t, std::int64_t, std::byte*) { return false; }
+
 inline void store_offsets(const std::int8_t* q, std::int64_t count, std::int32_t* offset) {
   for (std::int64_t k = 0; k < count; k += 16) {
     std::int32_t sum = 0;

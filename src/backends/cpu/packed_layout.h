@@ -79,6 +79,17 @@ inline constexpr auto kUnsignedOfPacked = [] {
   return all;
 }();
 
+// Eight canonical codes, element i in bits 4 i, as a packed word: element i in the low half of byte i, element i + 4 in
+// its high half.
+constexpr std::uint32_t packed_word(std::uint32_t codes) {
+  std::uint32_t word = 0;
+  for (int i = 0; i < 8; ++i) {
+    const std::uint32_t code = packed_code(static_cast<std::uint8_t>(codes >> 4 * i & 15));
+    word |= code << (8 * (i % 4) + 4 * (i / 4));
+  }
+  return word;
+}
+
 // Where element k of a row stands among its pairs.
 constexpr std::int64_t in_pair_order(std::int64_t k) { return k / 4 * 4 + k % 2 * 2 + k / 2 % 2; }
 
