@@ -14,6 +14,7 @@
 #include "layer_choice.h"
 #include "machine.h"
 #include "megamoe/error.h"
+#include "megamoe/prepared_cache.h"
 #include "messages.h"
 #include "output.h"
 
@@ -29,6 +30,7 @@ struct Options {
   double seconds = 2.0;
   int repeat = 7;
   std::string isa;
+  std::string cache;
   std::string graph = "call";
   double bf16_tflops = 0.0;
   bool json = false;
@@ -133,12 +135,23 @@ std::vector<bench::Tokens> make_batches(const Problem& problem, std::int64_t tok
   return batches;
 }
 
+std::shared_ptr<const PreparedWeights> weights_of(const Options& options, const ChosenLayer& layer) {
+  if (options.cache.empty())
+    return prepare(layer.problem, *layer.source, {.backend = options.backend, .threads = options.threads});
+  if (options.layer.dir.empty())
+    throw Error(Code::kInvalidArgument, "--cache: asked without DIR, accepted: with the checkpoint it was made of");
+  const Checkpoint checkpoint = Checkpoint::open(options.layer.dir);
+  MoeLayer named = checkpoint.layer(options.layer.layer);
+  named.problem = layer.problem;
+  return load_layer(checkpoint, named, options.cache, options.backend);
+}
+
 int run(const Options& options) {
   const std::vector<bench::Route> routes = parse_routings(options.routing);
   const ChosenLayer layer = choose_layer(options.layer);
   Meter meter(layer.problem, options);
   message(fmt::format("preparing {} experts", layer.problem.experts));
-  const auto weights = prepare(layer.problem, *layer.source, {.backend = options.backend, .threads = options.threads});
+  const auto weights = weights_of(options, layer);
   const std::int64_t most = *std::max_element(options.tokens.begin(), options.tokens.end());
   const Plan plan(weights, {.max_tokens = most, .threads = options.threads, .isa = options.isa});
 
@@ -176,7 +189,8 @@ void add_bench(CLI::App& app, Session& session) {
       app, session, "bench", "Time one layer of random weights beside what this machine can do at best",
       "megamoe bench --shape deepseek-v4-flash --experts 16 --tokens 1,16,256 --activations int8 --plot times.svg",
       options->json);
-  add_layer_options(verb, options->layer, false);
+  add_layer_options(verb, options->layer, true);
+  verb.text("--cache", options->cache, "With DIR: directory that 'megamoe prepare' wrote; weights are mapped");
   verb.integers("--tokens", options->tokens, 1, "Tokens of a call; several, separated by commas");
   verb.text("--routing", options->routing,
             "How tokens choose experts: uniform, skew, dropped, zipf:S (popularity 1 / rank^S); several, separated by "
