@@ -116,6 +116,13 @@ std::vector<double> powers_of_ten(double low, double high) {
   return ticks;
 }
 
+std::vector<double> even_ticks(double high) {
+  std::vector<double> ticks;
+  const double step = high > 2.5 ? 1.0 : high > 1.2 ? 0.5 : 0.2;
+  for (int i = 0; i * step <= high && i < 20; ++i) ticks.push_back(i * step);
+  return ticks;
+}
+
 std::string legend(const std::vector<Curve>& all, bool has_floor) {
   std::string svg;
   double x = 72;
@@ -136,12 +143,13 @@ void write_bench_plot(const BenchRecord& record, const std::string& path) {
   const auto time = [](const BenchResult& r) { return r.measured.median_s; };
   const auto floor = [](const BenchResult& r) { return r.measured.floor_s(); };
   const auto share = [](const BenchResult& r) { return r.measured.floor_s() / r.measured.median_s; };
-  double fewest = 1e18, most = 1, low = 1e18, high = 0;
+  double fewest = 1e18, most = 1, low = 1e18, high = 0, largest_share = 1;
   bool has_floor = true;
   for (const BenchResult& result : record.results) {
     fewest = std::min(fewest, static_cast<double>(result.measured.tokens));
     most = std::max(most, static_cast<double>(result.measured.tokens));
     has_floor &= floor(result) > 0.0;
+    largest_share = std::max(largest_share, share(result));  // above 1 where weights stay in a cache
     low = std::min(low, floor(result) > 0.0 ? floor(result) : time(result));
     high = std::max(high, time(result));
   }
@@ -149,7 +157,7 @@ void write_bench_plot(const BenchRecord& record, const std::string& path) {
   const Axis left = tokens_axis(72);
   const Axis right = tokens_axis(72 + kPanel + 96);
   const Axis seconds{low * 0.8, high * 1.25, kBottom, kTop, true};
-  const Axis shares{0.0, 1.05, kBottom, kTop, false};
+  const Axis shares{0.0, 1.05 * largest_share, kBottom, kTop, false};
 
   std::string svg = fmt::format(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" viewBox=\"0 0 {0} {1}\" "
@@ -161,7 +169,7 @@ void write_bench_plot(const BenchRecord& record, const std::string& path) {
   svg +=
       text_at(72, 42, "start", fmt::format("{}; {}", record.plan, record.floors ? record.floors->device : cpu_model()));
   svg += frame(left, seconds, "Time of a layer, median", record, powers_of_ten(seconds.low, seconds.high), human_time);
-  svg += frame(right, shares, "Share of the floor", record, {0.0, 0.2, 0.4, 0.6, 0.8, 1.0},
+  svg += frame(right, shares, "Share of the floor", record, even_ticks(shares.high),
                [](double tick) { return number(tick, 1); });
   if (has_floor) {
     svg += draw(curves(record, floor), left, seconds, true);
