@@ -208,6 +208,24 @@ class Bench(CommandLine):
         self.assertLess(abs(one["read_share"] / (one["weight_gb_per_s"] / one["read_gb_per_s"]) - 1), 0.9)
         self.assertAlmostEqual(one["gflop_per_s"], 2 * 3 * 2048 * 768 * 8 / one["median_us"] / 1e3, places=6)
 
+    def test_ratios_are_there_and_sane(self):
+        """No threshold of speed: a machine may be busy. But a share is above nothing, and no machine's cache is 50 times
+        as fast as its memory."""
+        if not self.json("info")["kernels"]:
+            self.skipTest("this build has no cpu backend")
+        bench = self.json("bench", "--shape", "qwen3-30b-a3b", "--experts", 8, "--tokens", "1,32", "--seconds", 0.1,
+                          "--activations", "int8", "--backend", "cpu", "--repeat", 3, "--quiet")
+        self.assertEqual(bench["rounds"], 3)
+        for result in bench["results"]:
+            self.assertTrue(0 < result["read_share"] < 50, result["read_share"])
+            if bench["int8_probe"]:
+                self.assertTrue(0 < result["peak_share"] < 2, result["peak_share"])
+                self.assertTrue(0 < result["floor_share"] < 50, result["floor_share"])
+            self.assertGreaterEqual(result["repeats"], 1)
+            self.assertGreaterEqual(result["dropped"], 0)
+            self.assertEqual([stage["stage"] for stage in result["stages"]],
+                             ["order and quantize", "gemm 1 and activation", "gemm 2", "combine"])
+
     def test_a_result_for_each_routing(self):
         bench = self.json("bench", "--problem", "h=64 i=64 e=32 k=2", "--tokens", 24, "--routing", "uniform,zipf:3",
                           "--seconds", 0.05, "--quiet")
