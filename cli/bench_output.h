@@ -1,4 +1,4 @@
-// What `bench` found, as tables and as JSON.
+// What `bench` found, as tables, as JSON and as comma-separated values.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -24,6 +24,7 @@ struct BenchRecord {
   std::string plan;
   int threads = 0;
   std::size_t prepared_bytes = 0;
+  int rounds = 0;                             // on the host
   std::optional<bench::DeviceFloors> floors;  // where a device computes
   std::string graph;                          // there: what a captured graph holds
   std::vector<BenchResult> results;
@@ -31,5 +32,6 @@ struct BenchRecord {
 
 void print_bench(const BenchRecord& record);
 nlohmann::json bench_json(const BenchRecord& record);
+void print_bench_csv(const BenchRecord& record);
 
 }  // namespace megamoe::cli

@@ -8,11 +8,13 @@
 #include "bench/cuda_layer_timer.h"
 #include "bench/oracle_check.h"
 #include "bench_output.h"
+#include "bench_plot.h"
 #include "command.h"
 #include "json_output.h"
 #include "layer_choice.h"
 #include "machine.h"
 #include "megamoe/error.h"
+#include "megamoe/prepared_cache.h"
 #include "messages.h"
 #include "output.h"
 
@@ -26,12 +28,17 @@ struct Options {
   std::string backend = "auto";
   int threads = 0;
   double seconds = 2.0;
+  int repeat = 7;
+  std::string isa;
+  std::string cache;
   std::string graph = "call";
   double bf16_tflops = 0.0;
   bool json = false;
+  bool csv = false;
+  std::string plot;
 };
 
-constexpr std::size_t kProbeBytes = std::size_t{2} << 30;
+constexpr std::size_t kProbeBytes = std::size_t{1} << 30;
 constexpr std::int64_t kTokensCheckedOnHost = 2;
 constexpr std::int64_t kTokensCheckedOnDevice = 4;  // machines with such devices have cores for the oracle
 constexpr double kMemoryShare = 0.8;
@@ -75,7 +82,8 @@ class Meter {
       message("measuring what the device can do");
       floors_ = bench::measure_device_floors(options.bf16_tflops);
     } else {
-      probe_ = std::make_unique<bench::ReadProbe>(probe_bytes(problem), options.threads);
+      read_ = std::make_unique<bench::ReadProbe>(probe_bytes(problem), options.threads);
+      compute_ = std::make_unique<bench::ComputeProbe>(options.threads);
     }
   }
 
@@ -91,7 +99,8 @@ class Meter {
     BenchResult result;
     result.verified_tokens = judged.judged;
     result.measured = floors_ ? on_device(plan, batches, judged.output)
-                              : bench::measure_layer(plan, batches, probe_.get(), {.seconds = options_.seconds});
+                              : bench::measure_layer(plan, batches, {.read = read_.get(), .compute = compute_.get()},
+                                                     {.seconds = options_.seconds, .rounds = options_.repeat});
     return result;
   }
 
@@ -106,12 +115,14 @@ class Meter {
                   " tokens leaves other bits than the call that the oracle judged");
     done.times.read_bytes_per_s = floors_->read_bytes_per_s;
     done.times.peak_flops_per_s = floors_->bf16_flops_per_s;
+    bench::set_shares(done.times);
     return done.times;
   }
 
   const Options& options_;
   std::optional<bench::DeviceFloors> floors_;  // one of the two
-  std::unique_ptr<bench::ReadProbe> probe_;
+  std::unique_ptr<bench::ReadProbe> read_;
+  std::unique_ptr<bench::ComputeProbe> compute_;
 };
 
 // Batches in rotation: one that ran is not found in a cache when its turn comes again.
@@ -124,14 +135,25 @@ std::vector<bench::Tokens> make_batches(const Problem& problem, std::int64_t tok
   return batches;
 }
 
+std::shared_ptr<const PreparedWeights> weights_of(const Options& options, const ChosenLayer& layer) {
+  if (options.cache.empty())
+    return prepare(layer.problem, *layer.source, {.backend = options.backend, .threads = options.threads});
+  if (options.layer.dir.empty())
+    throw Error(Code::kInvalidArgument, "--cache: asked without DIR, accepted: with the checkpoint it was made of");
+  const Checkpoint checkpoint = Checkpoint::open(options.layer.dir);
+  MoeLayer named = checkpoint.layer(options.layer.layer);
+  named.problem = layer.problem;
+  return load_layer(checkpoint, named, options.cache, options.backend);
+}
+
 int run(const Options& options) {
   const std::vector<bench::Route> routes = parse_routings(options.routing);
   const ChosenLayer layer = choose_layer(options.layer);
   Meter meter(layer.problem, options);
   message(fmt::format("preparing {} experts", layer.problem.experts));
-  const auto weights = prepare(layer.problem, *layer.source, {.backend = options.backend, .threads = options.threads});
+  const auto weights = weights_of(options, layer);
   const std::int64_t most = *std::max_element(options.tokens.begin(), options.tokens.end());
-  const Plan plan(weights, {.max_tokens = most, .threads = options.threads});
+  const Plan plan(weights, {.max_tokens = most, .threads = options.threads, .isa = options.isa});
 
   BenchRecord record;
   record.problem = plan.problem().to_string();
@@ -142,14 +164,18 @@ int run(const Options& options) {
   record.prepared_bytes = weights->bytes();
   record.floors = meter.floors();
   record.graph = options.graph;
+  record.rounds = options.repeat;
   for (const bench::Route& route : routes)
     for (const std::int64_t tokens : options.tokens) {
       message(fmt::format("checking and timing {} tokens, {}", tokens, route.to_string()));
       record.results.push_back(meter.measure(plan, *layer.source, make_batches(layer.problem, tokens, route)));
       record.results.back().routing = route.to_string();
     }
+  if (!options.plot.empty()) write_bench_plot(record, options.plot);
   if (options.json)
     print_json(bench_json(record));
+  else if (options.csv)
+    print_bench_csv(record);
   else
     print_bench(record);
   return kDone;
@@ -159,20 +185,29 @@ int run(const Options& options) {
 
 void add_bench(CLI::App& app, Session& session) {
   const auto options = std::make_shared<Options>();
-  Verb verb(app, session, "bench", "Time one layer of random weights beside what this machine can do at best",
-            "megamoe bench --shape deepseek-v4-flash --experts 16 --tokens 1,16,256 --activations int8", options->json);
-  add_layer_options(verb, options->layer, false);
+  Verb verb(
+      app, session, "bench", "Time one layer of random weights beside what this machine can do at best",
+      "megamoe bench --shape deepseek-v4-flash --experts 16 --tokens 1,16,256 --activations int8 --plot times.svg",
+      options->json);
+  add_layer_options(verb, options->layer, true);
+  verb.text("--cache", options->cache, "With DIR: directory that 'megamoe prepare' wrote; weights are mapped");
   verb.integers("--tokens", options->tokens, 1, "Tokens of a call; several, separated by commas");
   verb.text("--routing", options->routing,
             "How tokens choose experts: uniform, skew, dropped, zipf:S (popularity 1 / rank^S); several, separated by "
             "commas");
   verb.number("--seconds", options->seconds, 0, "Time spent on each number of tokens, about");
+  verb.integer("--repeat", options->repeat, 1,
+               "On the host: rounds of that time, each between two readings of what the machine can do");
   add_backend_option(verb, options->backend);
   add_threads_option(verb, options->threads);
+  add_isa_option(verb, options->isa);
   verb.choice("--graph", options->graph, {"call", "chain"},
               "On a CUDA device: a captured graph holds one call, or all batches one after the other");
   verb.number("--bf16-tflops", options->bf16_tflops, 0,
               "On a CUDA device: its rate with BF16 matrices; 0: measured, where cuBLASLt is found");
+  verb.flag("--csv", options->csv, "Comma-separated values on standard output, a line for each result");
+  verb.excludes("--csv", "--json");
+  verb.text("--plot", options->plot, "Draw time and share of the floor over tokens into this SVG file");
   verb.action([options] { return run(*options); });
 }
 

@@ -69,6 +69,7 @@ nlohmann::json to_json() {
   return {{"version", MEGAMOE_VERSION},
           {"cpu", cpu_model()},
           {"instruction_sets", instruction_sets()},
+          {"kernels", cpu_instruction_sets()},
           {"threads", machine_threads()},
           {"gpus", gpus_json(devices)},
           {"no_gpu", devices.absent},
@@ -82,6 +83,7 @@ void print_people() {
   std::vector<std::pair<std::string, std::string>> facts{{"megamoe", MEGAMOE_VERSION},
                                                          {"CPU", cpu_model()},
                                                          {"instruction sets", joined(instruction_sets())},
+                                                         {"kernels", joined(cpu_instruction_sets())},
                                                          {"threads", fmt::format("{}", machine_threads())}};
   for (auto& fact : gpu_facts(cuda_devices())) facts.push_back(std::move(fact));
   facts.emplace_back("dialects", joined(strings(dialect_names())));

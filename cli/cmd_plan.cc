@@ -20,6 +20,7 @@ struct Options {
   std::int64_t tokens = 256;
   std::string backend = "auto";
   int threads = 0;
+  std::string isa;
   bool json = false;
 };
 
@@ -52,7 +53,7 @@ int run(const Options& options) {
   if (fits(layer.problem)) {
     const auto weights =
         prepare(layer.problem, *layer.source, {.backend = options.backend, .threads = options.threads});
-    const Plan plan(weights, {.max_tokens = options.tokens, .threads = options.threads});
+    const Plan plan(weights, {.max_tokens = options.tokens, .threads = options.threads, .isa = options.isa});
     json.update({{"backend", plan.backend()},
                  {"plan", plan.describe()},
                  {"max_tokens", plan.max_tokens()},
@@ -88,6 +89,7 @@ void add_plan(CLI::App& app, Session& session) {
   verb.integer("--tokens", options->tokens, 0, "The most tokens of one call");
   add_backend_option(verb, options->backend);
   add_threads_option(verb, options->threads);
+  add_isa_option(verb, options->isa);
   verb.action([options] { return run(*options); });
 }
 

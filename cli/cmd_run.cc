@@ -17,6 +17,7 @@
 #include "megamoe/error.h"
 #include "megamoe/formats/bf16.h"
 #include "megamoe/moe_block.h"
+#include "megamoe/prepared_cache.h"
 #include "messages.h"
 #include "output.h"
 #include "tensor_argument.h"
@@ -34,6 +35,8 @@ struct Options {
   std::string backend = "auto";
   std::string output_dtype = "bf16";
   int threads = 0;
+  std::string isa;
+  std::string cache;
   std::int64_t repeat = 5;
   double max_error = -1;  // below 0: no limit
   bool probe = false;
@@ -166,7 +169,8 @@ void print_people(const nlohmann::json& json, const Result& result) {
 }
 
 int run(const Options& options) {
-  MoeLayer layer = Checkpoint::open(options.dir).layer(options.layer);
+  const Checkpoint checkpoint = Checkpoint::open(options.dir);
+  MoeLayer layer = checkpoint.layer(options.layer);
   for (const Finding& note : layer.notes) message(note.to_string());
   if (!options.activations.empty()) layer.problem.activations = parse_activations(options.activations);
 
@@ -188,7 +192,13 @@ int run(const Options& options) {
   }
 
   const std::int64_t tokens = states.shape[0];
-  MoeBlock block(layer, {.backend = options.backend, .threads = options.threads, .max_tokens = tokens});
+  MoeBlock block(
+      layer,
+      {.backend = options.backend,
+       .threads = options.threads,
+       .max_tokens = tokens,
+       .isa = options.isa,
+       .weights = options.cache.empty() ? nullptr : load_layer(checkpoint, layer, options.cache, options.backend)});
   const Result result = compute(block, x, options);
   const Problem& problem = block.plan().problem();
   const double bytes_read = bench::read_bytes(problem, result.routed.topk_ids, tokens);
@@ -229,6 +239,8 @@ void add_run(CLI::App& app, Session& session) {
   add_activations_option(verb, options->activations);
   add_backend_option(verb, options->backend);
   add_threads_option(verb, options->threads);
+  add_isa_option(verb, options->isa);
+  verb.text("--cache", options->cache, "Directory that 'megamoe prepare' wrote: weights are mapped, not prepared");
   verb.integer("--repeat", options->repeat, 1, "Runs, of which the median time is reported");
   verb.flag("--probe", options->probe, "Also measure this machine's read bandwidth between the runs");
   verb.action([options] { return run(*options); });

@@ -24,6 +24,7 @@ struct Options {
   std::string backend = "auto";
   std::string activations;
   int threads = 0;
+  std::string isa;
   bool json = false;
 };
 
@@ -90,7 +91,7 @@ void check_layer(const Options& options, const std::string& what, const Problem&
     Line line{what, backend, candidate.refusal, {}};
     if (line.refusal.empty()) {
       const auto weights = prepare(problem, source, {.backend = backend, .threads = options.threads});
-      const Plan plan(weights, {.max_tokens = tokens.count, .threads = options.threads});
+      const Plan plan(weights, {.max_tokens = tokens.count, .threads = options.threads, .isa = options.isa});
       line.check = bench::check_with_oracle(plan, source, tokens);
     } else if (options.backend != "auto") {
       throw Error(Code::kUnsupported, backend, ": ", line.refusal);
@@ -213,6 +214,7 @@ void add_verify(CLI::App& app, Session& session) {
   add_activations_option(verb, options->activations);
   add_backend_option(verb, options->backend);
   add_threads_option(verb, options->threads);
+  add_isa_option(verb, options->isa);
   verb.action([options] { return run(*options); });
 }
 

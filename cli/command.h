@@ -19,6 +19,7 @@ void add_info(CLI::App& app, Session& session);
 void add_inspect(CLI::App& app, Session& session);
 void add_quantize(CLI::App& app, Session& session);
 void add_convert(CLI::App& app, Session& session);
+void add_prepare(CLI::App& app, Session& session);
 void add_plan(CLI::App& app, Session& session);
 void add_run(CLI::App& app, Session& session);
 void add_verify(CLI::App& app, Session& session);

@@ -38,6 +38,9 @@ ActivationFormat parse_activations(const std::string& text);
 // For --backend of every verb: accepts "auto", the names of backend_names(), and their families ("cuda").
 void add_backend_option(Verb& verb, std::string& text);
 
+// For --isa of verbs that plan: a name of cpu_instruction_sets(), or empty.
+void add_isa_option(Verb& verb, std::string& isa);
+
 // For --threads of every verb.
 void add_threads_option(Verb& verb, int& threads);
 

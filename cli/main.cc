@@ -47,6 +47,7 @@ int main_checked(int argc, char** argv) {
   add_inspect(app, session);
   add_quantize(app, session);
   add_convert(app, session);
+  add_prepare(app, session);
   add_plan(app, session);
   add_run(app, session);
   add_verify(app, session);

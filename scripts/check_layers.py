@@ -33,6 +33,7 @@ PUBLIC = {
     "checkpoint": "checkpoint",
     "tensor_file": "checkpoint",
     "prepared_file": "checkpoint",
+    "prepared_cache": "checkpoint",
     "cuda_ops": "backends",
 }
 

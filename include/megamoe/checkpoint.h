@@ -66,6 +66,9 @@ class Checkpoint {
   std::string_view family() const noexcept;               // "qwen3_moe", ...
   std::string_view dialect() const noexcept;              // "plain", "modelopt", "compressed-tensors"
   std::span<const std::int64_t> layers() const noexcept;  // numbers of the layers with experts, ascending
+  // A word that is another one for another checkpoint: a hash of every file's name, size, time of last change and
+  // header. Of the tensors' data nothing is read.
+  std::string identity() const;
 
   // Checks every tensor of the layer (presence, type, shape, every scale) and throws for the first fault.
   // Throws kInvalidArgument for a number that is not in layers().

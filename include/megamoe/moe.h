@@ -217,7 +217,13 @@ struct RunArgs {
 struct PlanOptions {
   std::int64_t max_tokens = 0;
   int threads = 0;  // 0 = all of the machine
+  // Backend cpu: the instruction set of its kernels, as cpu_instruction_sets() has them; empty: the environment's
+  // MEGAMOE_ISA, or the best of this machine. kUnsupported for one that is not there. Others take no notice.
+  std::string isa;
 };
+
+// Of backend cpu, those that this build holds and this machine runs, best first; empty in a build without it.
+std::vector<std::string> cpu_instruction_sets();
 
 class PlanImpl;  // moe/backend.h
 

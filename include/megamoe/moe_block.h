@@ -22,6 +22,9 @@ struct MoeBlockOptions {
   std::string backend = "auto";  // as PrepareOptions
   int threads = 0;               // 0 = all of the machine
   std::int64_t max_tokens = 256;
+  std::string isa;  // as PlanOptions
+  // The layer's weights where they are prepared already (megamoe/prepared_cache.h); they say which backend computes.
+  std::shared_ptr<const PreparedWeights> weights;
 };
 
 // Where a batch's tokens go.

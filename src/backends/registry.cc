@@ -5,6 +5,7 @@
 
 #if MEGAMOE_HAVE_CPU_BACKEND
 #include "backends/cpu/cpu.h"
+#include "backends/cpu/kernels.h"
 #endif
 #if MEGAMOE_HAVE_CUDA
 #include "backends/cuda/sm90/sm90.h"
@@ -61,6 +62,14 @@ const Backend& cpu_backend() {
 std::span<const Backend* const> backends() {
   static const Backend* const list[] = {&sm90_backend(), &cpu_backend(), &reference_backend()};
   return list;
+}
+
+std::vector<std::string> cpu_instruction_sets() {
+#if MEGAMOE_HAVE_CPU_BACKEND
+  return cpu::targets();
+#else
+  return {};
+#endif
 }
 
 }  // namespace megamoe

@@ -1,5 +1,7 @@
 #include "megamoe/buffer.h"
 
+#include <sys/mman.h>
+
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -16,10 +18,17 @@ void check_range(const char* what, std::size_t at, std::size_t bytes, std::size_
     throw Error(Code::kInvalidArgument, what, ": asked bytes ", at, " to ", at + bytes, ", accepted: up to ", size);
 }
 
+// A workspace of many tokens is walked through in every phase: large blocks lie in huge pages where the system has
+// them.
 std::byte* host_allocate(std::size_t bytes) {
-  constexpr std::size_t kAlignment = 64;
-  const std::size_t padded = bytes > SIZE_MAX - kAlignment ? bytes : (bytes + kAlignment - 1) / kAlignment * kAlignment;
-  auto* data = static_cast<std::byte*>(std::aligned_alloc(kAlignment, padded));
+  constexpr std::size_t kCacheLine = 64;
+  constexpr std::size_t kHugePage = std::size_t{2} << 20;
+  const std::size_t alignment = bytes >= 2 * kHugePage ? kHugePage : kCacheLine;
+  const std::size_t padded = bytes > SIZE_MAX - alignment ? bytes : (bytes + alignment - 1) / alignment * alignment;
+  auto* data = static_cast<std::byte*>(std::aligned_alloc(alignment, padded));
+#if defined(MADV_HUGEPAGE)
+  if (data != nullptr && alignment == kHugePage) madvise(data, padded, MADV_HUGEPAGE);  // advice: may be refused
+#endif
   if (data == nullptr) throw Error(Code::kOutOfMemory, "memory: asked ", bytes, " bytes, the system has not as many");
   return data;
 }

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "checkpoint/layer.h"
+#include "checkpoint/sha256.h"
 #include "megamoe/formats/bf16.h"
 #include "quant/row_reader.h"
 
@@ -119,6 +120,19 @@ const std::string& Checkpoint::dir() const noexcept { return impl_->model->files
 std::string_view Checkpoint::family() const noexcept { return impl_->model->architecture.family->name; }
 std::string_view Checkpoint::dialect() const noexcept { return impl_->model->dialect->name; }
 std::span<const std::int64_t> Checkpoint::layers() const noexcept { return impl_->model->architecture.moe_layers; }
+
+std::string Checkpoint::identity() const {
+  const ModelFiles& files = impl_->model->files;
+  Sha256 hash;
+  for (std::uint32_t shard = 0; shard < files.shards().size(); ++shard) {
+    const MappedFile& file = files.shards()[shard].file();
+    const std::string facts = files.shard_name(shard) + " " + std::to_string(file.size()) + " " +
+                              std::to_string(file.identity().mtime_ns) + "\n";
+    hash.update(std::as_bytes(std::span(facts)));
+    hash.update(file.bytes().first(static_cast<std::size_t>(files.shards()[shard].data_begin())));
+  }
+  return "checkpoint " + to_hex(hash.finish()).substr(0, 32);
+}
 
 MoeLayer Checkpoint::layer(std::int64_t index) const {
   const Model& model = *impl_->model;

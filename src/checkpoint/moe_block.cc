@@ -9,10 +9,16 @@ MoeBlock::MoeBlock(const MoeLayer& layer, const MoeBlockOptions& options)
       router_weight_(layer.router_weight),
       router_bias_(layer.router_bias),
       choice_bias_(layer.choice_bias),
-      weights_(prepare(layer.problem, *layer.experts, {.backend = options.backend, .threads = options.threads})),
-      plan_(std::make_unique<const Plan>(weights_,
-                                         PlanOptions{.max_tokens = options.max_tokens, .threads = options.threads})),
-      call_(*plan_) {}
+      weights_(options.weights != nullptr
+                   ? options.weights
+                   : prepare(layer.problem, *layer.experts, {.backend = options.backend, .threads = options.threads})),
+      plan_(std::make_unique<const Plan>(
+          weights_, PlanOptions{.max_tokens = options.max_tokens, .threads = options.threads, .isa = options.isa})),
+      call_(*plan_) {
+  if (weights_->problem() != layer.problem)
+    throw Error(Code::kInvalidArgument, "prepared weights: asked for ", layer.problem.to_string(), ", they are for ",
+                weights_->problem().to_string());
+}
 
 RoutedTokens MoeBlock::route(std::span<const std::uint16_t> x) const {
   const Problem& problem = plan_->problem();

@@ -6,6 +6,7 @@
 #include "megamoe/error.h"
 #include "megamoe/formats/nvfp4.h"
 #include "megamoe/quant.h"
+#include "quant/rne_row.h"
 #include "quant/row_reader.h"
 
 namespace megamoe {
@@ -57,6 +58,14 @@ float global_scale_of(const ConstTensorView& source, const Nvfp4Options& options
   return nvfp4_global_scale(options.recipe, nvfp4_amax(options.recipe, source));
 }
 
+void quantize_row(QuantRecipe recipe, std::span<const float> row, float global_scale, std::uint8_t* codes,
+                  std::uint8_t* sf) {
+  if (recipe == QuantRecipe::kRne && global_scale > 0)
+    quantize_rne_row(row, global_scale, codes, sf);
+  else
+    quantize_nvfp4_row(recipe, row, global_scale, codes, sf);
+}
+
 struct RowShape {
   std::int64_t rows;
   std::int64_t k;
@@ -105,8 +114,8 @@ void quantize_nvfp4(const ConstTensorView& source, const Nvfp4Options& options, 
       const std::int64_t n = std::min(kChunk, k - done);
       const std::int64_t at = row * k + done;
       read_floats(source.data, source.dtype, at, n, chunk.data());
-      quantize_nvfp4_row(options.recipe, {chunk.data(), static_cast<std::size_t>(n)}, global_scale,
-                         out.codes.data() + at / 2, out.sf.data() + at / kNvfp4Block);
+      quantize_row(options.recipe, {chunk.data(), static_cast<std::size_t>(n)}, global_scale, out.codes.data() + at / 2,
+                   out.sf.data() + at / kNvfp4Block);
     }
   }
 }

@@ -181,6 +181,15 @@ TEST(read_probe, reads_at_a_rate_that_a_memory_can_have) {
   EXPECT_LT(rate, 1e13);
 }
 
+TEST(compute_probe, multiplies_at_rates_that_a_processor_can_have) {
+  const ComputeProbe probe(2);
+  for (const double rate : {probe.int8_once(), probe.bf16_once()}) {
+    if (rate == 0.0) continue;  // no such instruction here
+    EXPECT_GT(rate, 1e8);
+    EXPECT_LT(rate, 1e16);
+  }
+}
+
 TEST(oracle_check, passes_the_reference_and_fails_it_on_other_weights) {
   const Problem problem = parse_problem("h=64 i=32 e=4 k=2 a=nvfp4");
   const SyntheticSource source(problem, 1);
@@ -224,6 +233,27 @@ TEST(floor, is_the_longer_one_of_reading_and_multiplying) {
   EXPECT_DOUBLE_EQ(m.floor_s(), 2e-2);
 }
 
+// Shares are those of each round to its own readings of the probes.
+TEST(layer_timer, gives_shares_and_stages) {
+  const Problem problem = parse_problem("h=64 i=32 e=4 k=2 a=int8");
+  const SyntheticSource source(problem, 1);
+  const std::vector<Tokens> batches{random_tokens(problem, 2, RouteKind::kUniform, 1)};
+  const Plan plan(prepare(problem, source, {.backend = "auto", .threads = 1}), {.max_tokens = 2, .threads = 1});
+  ReadProbe read(std::size_t{64} << 20, 1);
+  const ComputeProbe compute(1);
+  const Measurement m =
+      measure_layer(plan, batches, {.read = &read, .compute = &compute}, {.seconds = 0.01, .rounds = 3});
+  EXPECT_GT(m.read_bytes_per_s, 0.0);
+  EXPECT_GT(m.read_share, 0.0);
+  EXPECT_EQ(m.peak_flops_per_s, m.int8_ops_per_s);
+  EXPECT_EQ(m.peak_share > 0.0, m.int8_ops_per_s > 0.0);
+  double sum = 0.0;
+  for (const StageTime& stage : m.stages) sum += stage.median_s;
+  EXPECT_LE(sum, m.p90_s * 2);
+  EXPECT_DOUBLE_EQ(gemm_share("gemm 1 and activation") + gemm_share("gemm 2"), 1.0);
+  EXPECT_EQ(gemm_share("combine"), 0.0);
+}
+
 TEST(layer_timer, measures_every_batch_in_turn) {
   const Problem problem = parse_problem("h=64 i=32 e=4 k=2");
   const SyntheticSource source(problem, 1);
@@ -231,8 +261,9 @@ TEST(layer_timer, measures_every_batch_in_turn) {
   for (std::uint64_t seed = 1; seed <= 3; ++seed)
     batches.push_back(random_tokens(problem, 2, RouteKind::kUniform, seed));
   const Plan plan(prepare(problem, source), {.max_tokens = 2});
-  const Measurement m = measure_layer(plan, batches, nullptr, {.seconds = 0.01, .rounds = 3});
-  EXPECT_GE(m.repeats, 3);
+  const Measurement m = measure_layer(plan, batches, {}, {.seconds = 0.01, .rounds = 3});
+  EXPECT_GE(m.repeats + m.dropped, 3);
+  EXPECT_GE(m.repeats, 1);
   EXPECT_GT(m.min_s, 0.0);
   EXPECT_GE(m.median_s, m.min_s);
   EXPECT_DOUBLE_EQ(m.flops, 2.0 * 3 * 64 * 32 * 4);

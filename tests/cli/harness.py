@@ -12,7 +12,7 @@ import tempfile
 import unittest
 
 MEGAMOE = os.environ["MEGAMOE"]  # the binary; ctest sets it
-VERBS = ["info", "inspect", "quantize", "convert", "plan", "run", "verify", "bench"]
+VERBS = ["info", "inspect", "quantize", "convert", "prepare", "plan", "run", "verify", "bench"]
 
 HIDDEN, INTER, EXPERTS, TOP_K, LAYERS, TOKENS = 64, 32, 4, 2, 2, 5
 

@@ -174,6 +174,35 @@ TEST(quantize, refuses_with_a_sentence_and_writes_nothing) {
   EXPECT_EQ(global, std::vector<float>(1, -1.0f));
 }
 
+// Tensors take a vector form of recipe rne: magnitudes from subnormal to huge, every tie of E2M1, zeros of both signs,
+// and what is no number.
+TEST(quantize, a_tensor_by_rne_has_the_bytes_of_its_rows) {
+  std::mt19937 random(11);
+  for (int round = 0; round < 400; ++round) {
+    constexpr std::size_t kK = 176;
+    std::vector<float> row(kK);
+    const int spread = round % 3 == 0 ? 200 : 6;
+    for (float& value : row)
+      value = std::ldexp(static_cast<float>(static_cast<int>(random() % 4001) - 2000) / 2000.0f,
+                         static_cast<int>(random() % static_cast<unsigned>(spread)) - spread * 2 / 3);
+    constexpr float kTies[] = {0.25f, 0.75f, 1.25f, 1.75f, 2.5f, 3.5f, 5.0f, 6.0f};
+    for (std::size_t i = 0; i < 8; ++i) row[16 + i] = i % 2 == 0 ? kTies[i] : -kTies[i];
+    row[24] = 6.0f;
+    row[40] = -0.0f;
+    if (round % 4 == 1) row[70] = std::numeric_limits<float>::quiet_NaN();
+    if (round % 4 == 2) row[90] = -std::numeric_limits<float>::infinity();
+    if (round % 4 == 3) std::fill(row.begin() + 96, row.begin() + 112, 0.0f);
+    const float global = round % 5 == 0 ? 1.0f : std::ldexp(0.7f, round % 60 - 40);
+    std::vector<std::uint8_t> codes(kK / 2), want_codes(kK / 2), sf(kK / 16), want_sf(kK / 16);
+    std::vector<float> global_out(1);
+    quantize_nvfp4(f32(row, {1, static_cast<std::int64_t>(kK)}),
+                   {.mode = GlobalScaleMode::kStatic, .static_global_scale = global}, {codes, sf, global_out});
+    quantize_nvfp4_row(QuantRecipe::kRne, row, global, want_codes.data(), want_sf.data());
+    ASSERT_EQ(codes, want_codes) << "round " << round;
+    ASSERT_EQ(sf, want_sf) << "round " << round;
+  }
+}
+
 TEST(dequantize, refuses_sizes_that_disagree) {
   std::vector<std::uint8_t> codes(32);
   std::vector<std::uint8_t> sf(4);

@@ -3,17 +3,16 @@
 #include <algorithm>
 #include <limits>
 
-#include "megamoe/formats/bf16.h"
 #include "megamoe/routing.h"
 
 namespace megamoe::cpu {
 namespace {
 
-void store(const RunArgs& args, std::int64_t at, std::span<const float> sums) {
+void store(const Kernels& kernels, const RunArgs& args, std::int64_t at, std::span<const float> sums) {
   if (!args.output_f32.empty())
     std::copy(sums.begin(), sums.end(), args.output_f32.begin() + at);
   else
-    std::transform(sums.begin(), sums.end(), args.output.begin() + at, bf16_from_float);
+    kernels.round_bf16(sums.data(), static_cast<std::int64_t>(sums.size()), args.output.data() + at);
 }
 
 }  // namespace
@@ -36,7 +35,7 @@ void combine(const Kernels& kernels, const CombineInputs& in, const RunArgs& arg
   if (!in.shared_y.empty())
     add(in.shared_gate.empty() ? 1.0f : in.shared_gate[static_cast<std::size_t>(token)], in.shared_y, token);
   if (poisoned) std::fill(sums.begin(), sums.end(), std::numeric_limits<float>::quiet_NaN());
-  store(args, token * in.hidden + begin, sums);
+  store(kernels, args, token * in.hidden + begin, sums);
 }
 
 }  // namespace megamoe::cpu

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "backends/cpu/pack_tiles.h"
 #include "base/threads.h"
 #include "megamoe/error.h"
 #include "moe/check_expert.h"
@@ -12,42 +13,19 @@
 namespace megamoe::cpu {
 namespace {
 
-// A row of codes into its lane. A block whose scale is zero gets zero codes: its stored scale is then of no matter.
-void pack_nvfp4_row(const MatrixView& matrix, std::int64_t row, std::int64_t lane, std::byte* panel) {
-  const std::int64_t k = matrix.cols;
-  const std::byte* codes = matrix.data + row * (k / 2);
-  const std::byte* scales = matrix.sf + row * (k / 16);
-  for (std::int64_t block = 0; block < k; block += 16) {
-    const auto sf = std::to_integer<std::uint8_t>(scales[block / 16]);
-    if (sf > 0x7E)
-      throw Error(Code::kInvalidArgument, "weights: block scale byte ", static_cast<int>(sf), " at row ", row,
-                  ", element ", block, " is negative or NaN, accepted: 0x00 to 0x7E");
-    if (sf == 0) continue;  // the buffer came zeroed
-    panel[scale_byte(lane, block)] = std::byte{ue5m3_from_e4m3(sf)};
-    // Canonical byte j holds elements 2j and 2j + 1; a packed byte holds elements i and i + 4.
-    const std::byte* in = codes + block / 2;
-    for (std::int64_t half = 0; half < 2; ++half, in += 4) {
-      std::byte* out = panel + code_at(lane, block + 8 * half).byte;
-      for (int pair = 0; pair < 2; ++pair) {
-        const std::byte low = in[pair];       // elements 2 pair, 2 pair + 1
-        const std::byte high = in[pair + 2];  // the same, four further
-        out[2 * pair] = (low & std::byte{0x0F}) | (high << 4);
-        out[2 * pair + 1] = (low >> 4) | (high & std::byte{0xF0});
-      }
-    }
+void pack_bf16_rows(const MatrixView& matrix, const LaneRows& which, std::byte* panel) {
+  for (std::int64_t r = 0; r < which.rows; ++r) {
+    const std::byte* values = matrix.data + (which.first_row + r) * matrix.cols * 2;
+    for (std::int64_t k = 0; k < matrix.cols; ++k)
+      std::memcpy(panel + 2 * bf16_at(which.first_lane + r, k), values + 2 * k, 2);
   }
 }
 
-void pack_bf16_row(const MatrixView& matrix, std::int64_t row, std::int64_t lane, std::byte* panel) {
-  const std::byte* values = matrix.data + row * matrix.cols * 2;
-  for (std::int64_t k = 0; k < matrix.cols; ++k) std::memcpy(panel + 2 * bf16_at(lane, k), values + 2 * k, 2);
-}
-
-void pack_row(const MatrixView& matrix, std::int64_t row, std::int64_t lane, std::byte* panel) {
+void pack_rows(const MatrixView& matrix, const LaneRows& which, std::byte* panel) {
   if (matrix.format == WeightFormat::kNvfp4)
-    pack_nvfp4_row(matrix, row, lane, panel);
+    pack_nvfp4_rows(kernels(), matrix, which, panel);
   else
-    pack_bf16_row(matrix, row, lane, panel);
+    pack_bf16_rows(matrix, which, panel);
 }
 
 void copy_bias(std::span<const float> bias, std::vector<float>& all, std::int64_t expert) {
@@ -55,13 +33,16 @@ void copy_bias(std::span<const float> bias, std::vector<float>& all, std::int64_
 }
 
 void pack_expert(const ExpertView& view, std::int64_t expert, ExpertBank& bank) {
-  for (std::int64_t row = 0; row < bank.inter; ++row) {
-    std::byte* panel = bank.memory.bytes().data() + bank.gate_up_offset(expert, row / kPairLanes);
-    pack_row(view.gate, row, row % kPairLanes, panel);
-    pack_row(view.up, row, kPairLanes + row % kPairLanes, panel);
+  std::byte* memory = bank.memory.bytes().data();
+  for (std::int64_t group = 0; group < bank.gate_up_groups(); ++group) {
+    std::byte* panel = memory + bank.gate_up_offset(expert, group);
+    pack_rows(view.gate, {group * kPairLanes, kPairLanes, 0}, panel);
+    pack_rows(view.up, {group * kPairLanes, kPairLanes, kPairLanes}, panel);
   }
-  for (std::int64_t row = 0; row < bank.hidden; ++row)
-    pack_row(view.down, row, row % kLanes, bank.memory.bytes().data() + bank.down_offset(expert, row / kLanes));
+  for (std::int64_t group = 0; group < bank.down_groups(); ++group) {
+    const std::int64_t row = group * kLanes;
+    pack_rows(view.down, {row, std::min(kLanes, bank.hidden - row), 0}, memory + bank.down_offset(expert, group));
+  }
 
   const auto e = static_cast<std::size_t>(expert);
   const bool scaled = bank.weights == WeightFormat::kNvfp4;

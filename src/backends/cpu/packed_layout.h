@@ -8,14 +8,18 @@
 //           code of lane r, element k (0..63)  byte 128 + 256 (k/16) + 128 ((k%16)/8) + 4 r + k%4,
 //                                              low nibble where k%8 < 4, high nibble otherwise
 //         so one 32-bit word is one lane: its low nibbles are 4 consecutive K, its high nibbles the next 4. A vector of
-//         words times a broadcast of 4 activations is what vpdpbusd and vpmaddubsw want.
-// BF16    a panel is K/2 pairs of 128 bytes: element k of lane r is 2-byte element 64 (k/2) + 2 r + k%2.
+//         words times a broadcast of 4 activations is what vpdpbusd and vpmaddubsw want. A packed code has its sign in
+//         the lowest bit and its magnitude above: rotating a 16-bit half brings the magnitude of any of its four codes
+//         to the low end, as an index, and the sign to the top, where bf16 has it.
+// BF16    a panel is K/2 pairs of 128 bytes. Pairs are elements {0, 2}, {1, 3} of each four, which is how the halves of
+//         an NVFP4 word come apart: element k of lane r is 2-byte element 64 (p/2) + 2 r + p%2, p = in_pair_order(k).
 //
 // UE5M3 holds E4M3's values without sign and without subnormals (exponents -9..8 need five bits), so that a vector of
 // scales becomes f32 with one shift and one add. E4M3's own subnormals, shifted in place, would be f32 subnormals, and
 // those cost 15 % of the kernel's rate (measured on Zen 4). A zero scale is stored as any scale with zero codes.
 #pragma once
 
+#include <array>
 #include <bit>
 #include <cstdint>
 
@@ -24,7 +28,7 @@
 namespace megamoe::cpu {
 
 // Of this layout, in files of prepared weights: another number whenever the same weights give other bytes.
-inline constexpr int kLayoutVersion = 1;
+inline constexpr int kLayoutVersion = 2;
 
 inline constexpr std::int64_t kLanes = 32;
 inline constexpr std::int64_t kPairLanes = kLanes / 2;  // channels of a gate|up group
@@ -57,8 +61,43 @@ constexpr NibbleAt code_at(std::int64_t lane, std::int64_t k) {
           k % 8 < 4 ? 0 : 4};
 }
 
+// E2M1 code to packed code and back to twice its value: 0, +-1, +-2, +-3, +-4, +-6, +-8, +-12.
+constexpr std::uint8_t packed_code(std::uint8_t e2m1) {
+  return static_cast<std::uint8_t>((e2m1 & 7) << 1 | (e2m1 >> 3 & 1));
+}
+constexpr int doubled_of_packed(int code) {
+  constexpr int kDoubled[8] = {0, 1, 2, 3, 4, 6, 8, 12};
+  return (code & 1) != 0 ? -kDoubled[code >> 1] : kDoubled[code >> 1];
+}
+
+// 2 * e2m1 + 12, in 0..24, of each packed code, four times over: unsigned, as the byte products of x86 want one
+// operand, and as long as the widest table look-up.
+inline constexpr auto kUnsignedOfPacked = [] {
+  std::array<std::uint8_t, 64> all{};
+  for (std::size_t i = 0; i < all.size(); ++i)
+    all[i] = static_cast<std::uint8_t>(12 + doubled_of_packed(static_cast<int>(i) & 15));
+  return all;
+}();
+
+// Eight canonical codes, element i in bits 4 i, as a packed word: element i in the low half of byte i, element i + 4 in
+// its high half.
+constexpr std::uint32_t packed_word(std::uint32_t codes) {
+  std::uint32_t word = 0;
+  for (int i = 0; i < 8; ++i) {
+    const std::uint32_t code = packed_code(static_cast<std::uint8_t>(codes >> 4 * i & 15));
+    word |= code << (8 * (i % 4) + 4 * (i / 4));
+  }
+  return word;
+}
+
+// Where element k of a row stands among its pairs.
+constexpr std::int64_t in_pair_order(std::int64_t k) { return k / 4 * 4 + k % 2 * 2 + k / 2 % 2; }
+
 // Element of a bf16 panel.
-constexpr std::int64_t bf16_at(std::int64_t lane, std::int64_t k) { return k / 2 * 2 * kLanes + lane * 2 + k % 2; }
+constexpr std::int64_t bf16_at(std::int64_t lane, std::int64_t k) {
+  const std::int64_t p = in_pair_order(k);
+  return p / 2 * 2 * kLanes + lane * 2 + p % 2;
+}
 
 // UE5M3: five exponent bits (bias 10) over three mantissa bits.
 inline constexpr int kUe5m3Bias = 10;

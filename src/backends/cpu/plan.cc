@@ -7,12 +7,14 @@
 #include "backends/cpu/combine.h"
 #include "backends/cpu/work.h"
 #include "base/arena.h"
-#include "megamoe/formats/bf16.h"
 #include "megamoe/routing.h"
 #include "moe/activation_math.h"
 
 namespace megamoe::cpu {
 namespace {
+
+// Elements that are rounded or summed in some 10 us.
+constexpr std::int64_t kElementsForAll = 1 << 15;
 
 // A row's f32 form is needed whole only where one scale spans it.
 bool rounds_whole_rows(ActivationFormat format) { return format == ActivationFormat::kNvfp4; }
@@ -34,7 +36,7 @@ struct CpuPlan::Workspace {
   ActivationBuffer x, shared_x, middle, shared_middle;
   std::span<float> h, shared_h, y, shared_y;
 
-  Workspace(Carver& carver, const CpuWeights& weights, std::int64_t tokens, int threads) {
+  Workspace(Carver& carver, const Kernels& kernels, const CpuWeights& weights, std::int64_t tokens, int threads) {
     const Problem& problem = weights.problem();
     const std::int64_t rows = tokens * problem.top_k;
     row_begin = carver.take<std::int64_t>(problem.experts + 1);
@@ -42,8 +44,8 @@ struct CpuPlan::Workspace {
     choice_of = carver.take<std::int64_t>(rows);
     first_item = carver.take<std::int64_t>(problem.experts + 1);
     wide_row = carver.take<float>(threads * problem.hidden);
-    x = ActivationBuffer(carver, problem.activations, tokens, problem.hidden);
-    middle = ActivationBuffer(carver, problem.activations, rows, problem.inter);
+    x = ActivationBuffer(carver, kernels, problem.activations, tokens, problem.hidden);
+    middle = ActivationBuffer(carver, kernels, problem.activations, rows, problem.inter);
     if (rounds_whole_rows(problem.activations)) h = carver.take<float>(rows * problem.inter);
     y = carver.take<float>(rows * problem.hidden);
     if (problem.shared.inter == 0) return;
@@ -51,17 +53,20 @@ struct CpuPlan::Workspace {
     shared_row_begin = carver.take<std::int64_t>(2);
     shared_first_item = carver.take<std::int64_t>(2);
     if (problem.shared.gated) shared_gate = carver.take<float>(tokens);
-    shared_x = format == problem.activations ? x : ActivationBuffer(carver, format, tokens, problem.hidden);
-    shared_middle = ActivationBuffer(carver, format, tokens, problem.shared.inter);
+    shared_x = format == problem.activations ? x : ActivationBuffer(carver, kernels, format, tokens, problem.hidden);
+    shared_middle = ActivationBuffer(carver, kernels, format, tokens, problem.shared.inter);
     if (rounds_whole_rows(format)) shared_h = carver.take<float>(tokens * problem.shared.inter);
     shared_y = carver.take<float>(tokens * problem.hidden);
   }
 };
 
 CpuPlan::CpuPlan(std::shared_ptr<const CpuWeights> weights, const PlanOptions& options)
-    : weights_(std::move(weights)), kernels_(kernels()), max_tokens_(options.max_tokens), threads_(options.threads) {
+    : weights_(std::move(weights)),
+      kernels_(kernels(options.isa)),
+      max_tokens_(options.max_tokens),
+      threads_(options.threads) {
   Carver count{std::span<std::byte>()};
-  Workspace(count, *weights_, max_tokens_, threads_.count());
+  Workspace(count, kernels_, *weights_, max_tokens_, threads_.count());
   workspace_bytes_ = count.bytes();
 }
 
@@ -77,12 +82,18 @@ void CpuPlan::run(const RunArgs& args) const {
   const bool has_shared = problem.shared.inter != 0;
   const bool weights_in_rows = problem.topk_weight == TopkWeightPlace::kBeforeGemm2;
   Carver carver(args.workspace);
-  Workspace space(carver, *weights_, max_tokens_, threads_.count());
+  Workspace space(carver, kernels_, *weights_, max_tokens_, threads_.count());
 
   // Order rows by expert.
   const auto choices = static_cast<std::size_t>(tokens * problem.top_k);
   order_rows(args.topk_ids, problem.experts, space.row_begin, space.row_of.first(choices),
              space.choice_of.first(choices));
+
+  // A loop over short steps: this thread alone is done before another one is awake.
+  const auto each = [&](std::int64_t steps, std::int64_t elements_of_step, const auto& body) {
+    if (steps * elements_of_step > kElementsForAll) return threads_.each(steps, body);
+    for (std::int64_t i = 0; i < steps; ++i) body(i, 0);
+  };
 
   // The routed experts' rows, and the shared expert's.
   Work works[2];
@@ -120,32 +131,38 @@ void CpuPlan::run(const RunArgs& args) const {
     });
   };
 
-  // Quantise tokens.
-  threads_.each(tokens, [&](std::int64_t token, int worker) {
+  const auto done = [&](std::string_view stage) {
+    if (args.stage_timer != nullptr) args.stage_timer->stage(stage, nullptr);
+  };
+
+  each(tokens, problem.hidden, [&](std::int64_t token, int worker) {
     const std::span<float> wide = space.wide_row.subspan(static_cast<std::size_t>(worker * problem.hidden),
                                                          static_cast<std::size_t>(problem.hidden));
-    std::transform(args.x.begin() + token * problem.hidden, args.x.begin() + (token + 1) * problem.hidden, wide.begin(),
-                   bf16_to_float);
+    kernels_.widen_bf16(args.x.data() + token * problem.hidden, problem.hidden, wide.data());
     space.x.store(token, wide);
     if (has_shared && shared_activations(problem) != problem.activations) space.shared_x.store(token, wide);
     if (problem.shared.gated)
       space.shared_gate[static_cast<std::size_t>(token)] = shared_gate_of(weights_->shared_gate(), wide);
   });
+  done("order and quantize");
 
   for_all_items(
       [](const Work& work) { return work.bank->inter; },
       [&](const Work& work, const Item& item) { gemm1_activation(kernels_, problem.activation, work, item); });
+  done("gemm 1 and activation");
 
   for (const Work& work : all) {
     if (work.h.empty()) continue;
     const std::int64_t inter = work.bank->inter;
-    threads_.each(work.rows(), [&](std::int64_t row, int) {
+    each(work.rows(), inter, [&](std::int64_t row, int) {
       work.middle->store(row, work.h.subspan(static_cast<std::size_t>(row * inter), static_cast<std::size_t>(inter)));
     });
   }
+  if (!works[0].h.empty()) done("requantize");
 
   for_all_items([](const Work& work) { return work.bank->hidden; },
                 [&](const Work& work, const Item& item) { gemm2(kernels_, work, item); });
+  done("gemm 2");
 
   const CombineInputs inputs{.hidden = problem.hidden,
                              .top_k = problem.top_k,
@@ -155,15 +172,15 @@ void CpuPlan::run(const RunArgs& args) const {
                              .shared_gate = space.shared_gate,
                              .weights_are_in_rows = weights_in_rows};
   const std::int64_t pieces = ceil_div(problem.hidden, kCombineColumns);
-  threads_.each(tokens * pieces, [&](std::int64_t i, int) {
-    combine(kernels_, inputs, args, i / pieces, i % pieces * kCombineColumns);
-  });
+  each(tokens * pieces, kCombineColumns * problem.top_k,
+       [&](std::int64_t i, int) { combine(kernels_, inputs, args, i / pieces, i % pieces * kCombineColumns); });
+  done("combine");
 
   if (args.intermediate == nullptr) return;
   Intermediate& out = *args.intermediate;
-  space.middle.copy_to(works[0].rows(), out.routed);
+  space.middle.copy_to(works[0].rows(), space.h, out.routed);
   out.shared = {};
-  if (has_shared) space.shared_middle.copy_to(tokens, out.shared);
+  if (has_shared) space.shared_middle.copy_to(tokens, space.shared_h, out.shared);
   out.row_begin.assign(space.row_begin.begin(), space.row_begin.end());
   out.row_of.assign(space.row_of.begin(), space.row_of.begin() + static_cast<std::int64_t>(choices));
 }

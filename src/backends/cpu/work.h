@@ -17,8 +17,9 @@ namespace megamoe::cpu {
 inline constexpr std::int64_t kItemColumns = 64;
 inline constexpr std::int64_t kItemRows = 256;
 
-// Rows that a kernel call takes at once; their activations and results stay in the L1 cache.
-inline constexpr std::int64_t kRowTile = 8;
+// Rows that a kernel call takes at once: it decodes bf16 panels once for all of them. A thread's stack holds their
+// results, 36 KiB.
+inline constexpr std::int64_t kRowTile = 96;
 
 struct Work {
   const ExpertBank* bank = nullptr;

@@ -5,17 +5,19 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <random>
 #include <vector>
 
 #include "backends/cpu/kernels_plain.h"
 #include "backends/cpu/packed_layout.h"
 #include "megamoe/error.h"
+#include "megamoe/formats/bf16.h"
 
 namespace megamoe::cpu {
 namespace {
 
-constexpr std::int64_t kMostRows = 8;
+constexpr std::int64_t kMostRows = 29;  // more than two passes of any kernel
 
 // Random panels and rows; `exact` keeps every product and sum a small multiple of a power of two.
 struct Operands {
@@ -24,6 +26,7 @@ struct Operands {
   std::vector<std::int8_t> q[kMostRows];
   std::vector<float> scale[kMostRows], wide[kMostRows];
   std::vector<std::int32_t> offset[kMostRows];
+  std::vector<std::uint16_t> bf16[kMostRows];
 
   Operands(std::int64_t k_, ActivationFormat format, bool exact, unsigned seed)
       : k(k_),
@@ -59,6 +62,12 @@ struct Operands {
         for (std::int64_t i = 16 * b; i < 16 * b + 16; ++i) sum += q[r][static_cast<std::size_t>(i)];
         offset[r].push_back(-12 * sum);
       }
+      bf16[r].resize(static_cast<std::size_t>(k));
+      for (std::int64_t i = 0; i < k; ++i) {
+        const std::uint16_t bits = bf16_from_float(wide[r][static_cast<std::size_t>(i)]);
+        bf16[r][static_cast<std::size_t>(in_pair_order(i))] = bits;
+        wide[r][static_cast<std::size_t>(i)] = bf16_to_float(bits);
+      }
       const std::int64_t scales = format == ActivationFormat::kNvfp4 ? padded / 16 : padded / 64;
       for (std::int64_t s = 0; s < scales; ++s)
         scale[r].push_back(exact ? std::ldexp(1.0f, below(2)) : static_cast<float>(1 + below(1000)) / 300.0f);
@@ -68,7 +77,8 @@ struct Operands {
   std::vector<ActivationRow> rows() const {
     std::vector<ActivationRow> all;
     for (std::int64_t r = 0; r < kMostRows; ++r)
-      all.push_back({q[r].data(), scale[r].data(), offset[r].data(), wide[r].data()});
+      all.push_back({q[r].data(), scale[r].data(), offset[r].data(), wide[r].data(), bf16[r].data(),
+                     r % 7 == 5});  // some rows as if they were tiny
     return all;
   }
 };
@@ -99,7 +109,7 @@ void for_all(bool exact, Visit visit) {
     const TargetOverride forced(target);
     ASSERT_EQ(kernels().target, target);
     for (const Case& c : kCases)
-      for (const std::int64_t k : {16, 48, 64, 80, 128, 208}) {
+      for (const std::int64_t k : {16, 48, 64, 80, 128, 208, 576}) {
         const Operands operands(k, c.activations, exact, static_cast<unsigned>(k));
         const std::byte* panel =
             (c.weights == WeightFormat::kNvfp4 ? operands.nvfp4_panel : operands.bf16_panel).data();
@@ -122,6 +132,34 @@ TEST(cpu_kernels, exact_inputs_give_the_plain_bits_on_every_target) {
     for (std::size_t i = 0; i < got.size(); ++i)
       ASSERT_EQ(got[i], want[i]) << "row " << i / kLanes << " lane " << i % kLanes;
   });
+}
+
+// Subnormal values, which bf16 products would take for zero: 2^-130 times small integers, exactly.
+TEST(cpu_kernels, tiny_values_are_not_lost_on_any_target) {
+  constexpr std::int64_t kK = 80;
+  const Operands operands(kK, ActivationFormat::kBf16, true, 3);
+  std::vector<float> wide(kK);
+  std::vector<std::uint16_t> bf16(kK);
+  for (std::int64_t i = 0; i < kK; ++i) {
+    wide[static_cast<std::size_t>(i)] = static_cast<float>(i % 5 - 2) * 0x1p-130f;
+    bf16[static_cast<std::size_t>(in_pair_order(i))] = bf16_from_float(wide[static_cast<std::size_t>(i)]);
+  }
+  const ActivationRow row{.wide = wide.data(), .bf16 = bf16.data(), .is_tiny = true};
+  for (const std::string& target : targets())
+    for (const Case& c : kCases) {
+      if (c.activations != ActivationFormat::kBf16) continue;
+      SCOPED_TRACE(target + " " + c.name);
+      const std::byte* panel = (c.weights == WeightFormat::kNvfp4 ? operands.nvfp4_panel : operands.bf16_panel).data();
+      float got[kLanes], want[kLanes];
+      (kernels(target).*c.vector)(panel, kK, &row, 1, got);
+      c.plain(panel, kK, &row, 1, want);
+      float largest = 0.0f;
+      for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+        ASSERT_EQ(got[lane], want[lane]) << "lane " << lane;
+        largest = std::max(largest, std::abs(want[lane]));
+      }
+      ASSERT_GT(largest, 0.0f);
+    }
 }
 
 // Both sums lie within k roundings of the exact one; terms are below 12 * 240 * 127 * 4.
@@ -152,6 +190,75 @@ TEST(cpu_kernels, a_row_does_not_depend_on_its_neighbours) {
       }
     }
   }
+}
+
+// Values of every size, with the bytes of the scalar functions: rounding to bf16, int8 and nvfp4, and back.
+TEST(cpu_kernels, rounding_has_the_scalar_bytes_on_every_target) {
+  std::mt19937 random(5);
+  for (int round = 0; round < 200; ++round) {
+    std::vector<float> x;
+    for (int i = 0; i < 208; ++i) {
+      const int exponent = round % 4 == 0 ? static_cast<int>(random() % 250) - 140 : static_cast<int>(random() % 4);
+      x.push_back(std::ldexp(static_cast<float>(static_cast<int>(random() % 2001) - 1000) / 1000.0f, exponent));
+    }
+    // Ties of E2M1 and of int8, zeros of both signs, and what is no number.
+    constexpr float kSpecial[] = {0.25f, -0.75f, 1.25f, 5.0f, 2.5f, 127.0f, 0.5f, 1.5f, -0.0f, 0.0f, 1e-45f};
+    for (std::size_t i = 0; i < std::size(kSpecial); ++i)
+      x[(i * 17 + static_cast<std::size_t>(round)) % 208] = kSpecial[i];
+    if (round % 5 == 1) x[100] = INFINITY;
+    if (round % 5 == 2) x[60] = NAN;
+    if (round % 5 == 3) std::fill(x.begin() + 64, x.begin() + 128, 0.0f);
+    for (const std::string& target : targets()) {
+      SCOPED_TRACE(target + ", round " + std::to_string(round));
+      const Kernels& k = kernels(target);
+      std::vector<std::int8_t> q(208), want_q(208);
+      std::vector<float> scale(13, -1.0f), want_scale(13, -1.0f);
+      std::vector<std::int32_t> offset(13), want_offset(13);
+      k.round_int8(x.data(), 208, q.data(), scale.data(), offset.data());
+      plain::round_int8(x.data(), 208, want_q.data(), want_scale.data(), want_offset.data());
+      ASSERT_EQ(q, want_q);
+      ASSERT_EQ(std::memcmp(scale.data(), want_scale.data(), 4 * sizeof(float)), 0);
+      ASSERT_EQ(offset, want_offset);
+      const float global = k.round_nvfp4(x.data(), 208, q.data(), scale.data(), offset.data());
+      ASSERT_EQ(global, plain::round_nvfp4(x.data(), 208, want_q.data(), want_scale.data(), want_offset.data()));
+      ASSERT_EQ(q, want_q);
+      for (std::size_t i = 0; i < 13; ++i)
+        ASSERT_TRUE(scale[i] == want_scale[i] || (std::isnan(scale[i]) && std::isnan(want_scale[i]))) << i;
+      ASSERT_EQ(offset, want_offset);
+      std::vector<std::uint16_t> bits(205), want_bits(205);
+      k.round_bf16(x.data(), 205, bits.data());
+      plain::round_bf16(x.data(), 205, want_bits.data());
+      ASSERT_EQ(bits, want_bits);
+      std::vector<float> wide(205), want_wide(205);
+      k.widen_bf16(bits.data(), 205, wide.data());
+      plain::widen_bf16(bits.data(), 205, want_wide.data());
+      ASSERT_EQ(std::memcmp(wide.data(), want_wide.data(), 205 * sizeof(float)), 0);
+    }
+  }
+}
+
+TEST(cpu_kernels, gate_up_has_the_scalar_bits_on_every_target) {
+  std::mt19937 random(9);
+  float sums[kLanes], gate_bias[kPairLanes], up_bias[kPairLanes];
+  for (float& value : sums) value = static_cast<float>(static_cast<int>(random() % 2000) - 1000) / 50.0f;
+  for (float& value : gate_bias) value = static_cast<float>(static_cast<int>(random() % 200) - 100) / 50.0f;
+  for (float& value : up_bias) value = static_cast<float>(static_cast<int>(random() % 200) - 100) / 50.0f;
+  sums[3] = sums[kPairLanes + 4] = -0.0f;
+  for (const bool biased : {false, true})
+    for (const std::string& target : targets()) {
+      SCOPED_TRACE(target);
+      const GateUp of{.gate_scale = 0.3f,
+                      .up_scale = 1.7f,
+                      .gate_bias = biased ? gate_bias : nullptr,
+                      .up_bias = biased ? up_bias : nullptr,
+                      .row_weight = 0.77f};
+      const Activation activation{.limit = 7.0f};
+      float got[kPairLanes], want[kPairLanes];
+      kernels(target).gate_up(activation, of, sums, got);
+      plain::gate_up(activation, of, sums, want);
+      for (std::int64_t i = 0; i < kPairLanes; ++i)
+        ASSERT_EQ(std::bit_cast<std::uint32_t>(got[i]), std::bit_cast<std::uint32_t>(want[i])) << i;
+    }
 }
 
 TEST(cpu_kernels, activation_has_the_scalar_bits_on_every_target) {
@@ -198,7 +305,32 @@ TEST(cpu_kernels, axpy_is_fused_on_every_target) {
   }
 }
 
-TEST(cpu_kernels, refuses_an_unknown_target) { EXPECT_THROW(TargetOverride("AVX1024"), Error); }
+TEST(cpu_kernels, refuses_an_unknown_target) {
+  EXPECT_THROW(TargetOverride("AVX1024"), Error);
+  EXPECT_THROW(kernels("AVX1024"), Error);
+}
+
+// Functions of different sets are different code: what a table names is what runs.
+TEST(cpu_kernels, a_set_is_chosen_by_name_by_override_and_by_the_environment) {
+  const std::vector<std::string> all = targets();
+  EXPECT_EQ(kernels().target, all.front());
+  for (const std::string& target : all) {
+    EXPECT_EQ(kernels(target).target, target);
+    std::string lower = target;
+    for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    EXPECT_EQ(&kernels(lower), &kernels(target));
+    ASSERT_EQ(setenv("MEGAMOE_ISA", lower.c_str(), 1), 0);
+    EXPECT_EQ(&kernels(), &kernels(target));
+    EXPECT_EQ(&kernels(all.front()), &kernels(all.front()));
+    ASSERT_EQ(unsetenv("MEGAMOE_ISA"), 0);
+    for (const std::string& other : all) {
+      if (other == target) continue;
+      const bool share_integers = other.starts_with("AVX3_") && target.starts_with("AVX3_");
+      EXPECT_EQ(kernels(other).nvfp4_int8 == kernels(target).nvfp4_int8, share_integers) << other << ", " << target;
+      EXPECT_NE(kernels(other).nvfp4_bf16, kernels(target).nvfp4_bf16) << other << ", " << target;
+    }
+  }
+}
 
 }  // namespace
 }  // namespace megamoe::cpu

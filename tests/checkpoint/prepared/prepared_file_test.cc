@@ -129,8 +129,8 @@ TEST_F(prepared_cpu_file, another_backend_or_layout) {
   EXPECT_EQ(refusal_of(bytes_, {.backend = "cuda"}), ": asked for backend 'cuda', it is prepared for 'cpu'");
   EXPECT_EQ(refusal_of(with_json("\"backend\": \"cpu\"", "\"backend\": \"reference\"")),
             ": backend reference keeps no prepared form");
-  EXPECT_EQ(refusal_of(with_json("\"layout\": 1", "\"layout\": 4000000000")),
-            ": has layout 4000000000 of backend cpu, accepted: 1; prepare the weights again");
+  EXPECT_EQ(refusal_of(with_json("\"layout\": 2", "\"layout\": 4000000000")),
+            ": has layout 4000000000 of backend cpu, accepted: 2; prepare the weights again");
 }
 
 TEST_F(prepared_cpu_file, a_backend_that_is_not_here) {
