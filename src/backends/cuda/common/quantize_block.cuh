@@ -148,15 +148,7 @@ __device__ inline void quantize_by_division(const Block& block, float global_sca
   out.codes[1] = packed_bytes(codes + 4);
 }
 
-// The same, apart: for kernels that have few registers to spare and nearly never come here.
 template <class Block, BlockRecipe kRecipe>
-__device__ __noinline__ Quantised quantize_apart(Block block, float global_scale) {
-  Quantised out;
-  quantize_by_division<Block, kRecipe>(block, global_scale, out);
-  return out;
-}
-
-template <class Block, BlockRecipe kRecipe, bool kApart = false>
 __device__ inline void quantize(const Block& block, float global_scale, bool wants_codes, bool wants_values,
                                 Quantised& out) {
   if constexpr (kRecipe == BlockRecipe::kRne) {
@@ -185,10 +177,7 @@ __device__ inline void quantize(const Block& block, float global_scale, bool wan
       return;
     }
   }
-  if constexpr (kApart)
-    out = quantize_apart<Block, kRecipe>(block, global_scale);
-  else
-    quantize_by_division<Block, kRecipe>(block, global_scale, out);
+  quantize_by_division<Block, kRecipe>(block, global_scale, out);
 }
 
 }  // namespace megamoe::cuda

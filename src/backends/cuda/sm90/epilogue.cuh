@@ -93,8 +93,6 @@ __device__ __forceinline__ float look_up_x_scale(const Gemm& gemm, const cuda::T
 // What a block knows of a tile's rows by itself.
 struct OwnRows {
   const std::int32_t* choice_of = nullptr;  // in shared memory, where the block ordered the rows; nullptr: Gemm's
-  bool has_scales = false;                  // of the columns, which the block quantised; else Gemm's
-  float scale[2] = {};                      // of the thread's two tokens
   const float* scales = nullptr;            // kLookedUp: of all columns, in shared memory
 };
 
@@ -107,11 +105,10 @@ class TileRows {
 
   __device__ __forceinline__ bool has(int n) const { return n < tile_.rows; }
   __device__ __forceinline__ std::int64_t row(int n) const { return tile_.row + n; }
-  __device__ __forceinline__ bool scales_x() const { return own_.has_scales || gemm_.x_scale != nullptr; }
+  __device__ __forceinline__ bool scales_x() const { return gemm_.x_scale != nullptr; }
   // Where scales_x().
   __device__ __forceinline__ float x_scale(int n) const {
     if constexpr (kLookedUp) return own_.scales[n];
-    if (own_.has_scales) return n % 2 == 0 ? own_.scale[0] : own_.scale[1];
     if (!has(n)) return 1.0f;
     return __ldcg(gemm_.x_scale + (gemm_.gather_top_k == 0 ? row(n) : choice(n) / gemm_.gather_top_k));
   }
@@ -214,18 +211,6 @@ class Epilogue<GemmKind::kGateUp, kLookedUp> {
     for (int i = 0; i < Count; ++i) {
       const int n = column(n0, i);
       ptx::store_if(rows_.has(n), out + n * gemm_.weights.channels, h[i]);
-    }
-    if (gemm_.h_amax == nullptr) return;
-#pragma unroll
-    for (int i = 0; i < Count; ++i) {
-      // Of the warp's 8 channels, as bits, which order like the magnitudes.
-      std::uint32_t bits = __float_as_uint(h[i]) & 0x7FFFFFFFu;
-      if (bits > 0x7F800000u) bits = 0;  // NaN
-#pragma unroll
-      for (int lanes = 4; lanes < 32; lanes *= 2) bits = max(bits, __shfl_xor_sync(0xFFFFFFFFu, bits, lanes));
-      const int n = column(n0, i);
-      if (lane_ < 4 && rows_.has(n))
-        gemm_.h_amax[(rows_.row(n) * gemm_.weights.channels + group_) / kAmaxChannels] = __uint_as_float(bits);
     }
   }
 

@@ -13,7 +13,6 @@
 namespace megamoe::sm90 {
 
 inline constexpr int kOwnOrderChoices = 32;
-inline constexpr int kAmaxChannels = 8;  // that one largest magnitude stands for
 
 enum class GemmKind : std::uint8_t {
   kGateUp,  // gate|up, activation, rounding: [rows, hidden] -> h [rows, inter]
@@ -63,13 +62,6 @@ struct Gemm {
   // it does not.
   cuda::OrderRows order_here;
 
-  // Streaming loop, with own_ids, by the kernels that quantise (Kernel::quantizing): columns are NVFP4 of these rows,
-  // which each block makes by itself, for kGateUp of x, for kDown of x_f32. No x_scale.
-  bool quantizes = false;
-  const float* x_f32 = nullptr;         // [rows, k]
-  const float* x_amax = nullptr;        // [rows, k / kAmaxChannels], what kGateUp left in h_amax
-  const float* static_scale = nullptr;  // [experts]: where not 0, the global scale of its rows; nullptr: none has one
-
   // Claims of work items, and in the streaming loop the arrivals of a tile's parts; zero before the launch.
   std::int32_t* claims = nullptr;    // [1]
   std::int32_t* arrivals = nullptr;  // [tiles * panels * kPanelWarps]
@@ -82,8 +74,6 @@ struct Gemm {
   std::uint16_t* h_bf16 = nullptr;    // [rows, channels]
   std::uint16_t* h_tiles = nullptr;   // tiles of the rows, for the tile loop
   float* h_f32 = nullptr;             // [rows, channels]
-  float* h_amax =
-      nullptr;  // [rows, channels / kAmaxChannels] the largest magnitudes in h_f32, NaN left out; or nullptr
   float* y = nullptr;
   std::int64_t part_rows = 0;
   std::uint16_t* y_bf16 = nullptr;  // [rows, channels]

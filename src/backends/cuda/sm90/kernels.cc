@@ -19,10 +19,9 @@ std::span<const Kernel> kernels() {
 
 void allow_shared_memory() {
   for (const Kernel& kernel : kernels())
-    for (const void* function : {kernel.function[0], kernel.function[1], kernel.quantizing[0], kernel.quantizing[1]})
-      if (function != nullptr)
-        cuda_check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, kernel.shared_bytes),
-                   kernel.name.data());
+    for (const void* function : kernel.function)
+      cuda_check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, kernel.shared_bytes),
+                 kernel.name.data());
 }
 
 void launch(const Kernel& kernel, GemmKind kind, const Gemm& gemm, int multiprocessors, cudaStream_t stream) {
@@ -37,10 +36,9 @@ void launch(const Kernel& kernel, GemmKind kind, const Gemm& gemm, int multiproc
   config.stream = stream;
   config.attrs = &overlap;
   config.numAttrs = 1;
-  const void* const* functions = gemm.quantizes ? kernel.quantizing : kernel.function;
   Gemm copy = gemm;
   void* arguments[] = {&copy};
-  cuda_check(cudaLaunchKernelExC(&config, functions[static_cast<int>(kind)], arguments), kernel.name.data());
+  cuda_check(cudaLaunchKernelExC(&config, kernel.function[static_cast<int>(kind)], arguments), kernel.name.data());
 }
 
 }  // namespace megamoe::sm90

@@ -22,8 +22,7 @@ struct Kernel {
   std::int32_t item_features = kPanelFeatures;  // streaming loop
   std::int32_t blocks_per_sm = 0;               // that are launched
   std::int32_t shared_bytes = 0;
-  const void* function[2] = {};    // by GemmKind
-  const void* quantizing[2] = {};  // the same with Gemm::quantizes; nullptr: there are none
+  const void* function[2] = {};  // by GemmKind
   std::int32_t threads = 0;
 };
 

@@ -11,26 +11,18 @@ Kernel row(std::string_view name) {
   using Config = StreamConfig<Weights::kFormat, Rows, Tiles, Warps, Stages, Steps, BlocksPerSm>;
   constexpr int kShared = sizeof(StreamShared<Config>);
   static_assert((kShared + 1024) * BlocksPerSm <= 228 * 1024, "an H100's shared memory, 1 KiB of each block is taken");
-  Kernel kernel{.name = name,
-                .weights = Weights::kFormat,
-                .streams = true,
-                .max_rows = Rows,
-                .row_step = std::min(Rows, 8),
-                .stage_k = Steps * kTileK,
-                .item_features = kPanelFeatures / Config::kStrips,
-                .blocks_per_sm = BlocksPerSm,
-                .shared_bytes = kShared,
-                .function = {reinterpret_cast<const void*>(&stream_gemm_kernel<GemmKind::kGateUp, Weights, Config>),
-                             reinterpret_cast<const void*>(&stream_gemm_kernel<GemmKind::kDown, Weights, Config>)},
-                .threads = Config::kThreads + 32};
-  if constexpr (Config::kBlocks == 1 && Weights::kFormat == WeightFormat::kNvfp4) {
-    using Quantizes = Quantizing<Config>;
-    static_assert(sizeof(StreamShared<Quantizes>) - kShared <= 1024);
-    kernel.shared_bytes = sizeof(StreamShared<Quantizes>);
-    kernel.quantizing[0] = reinterpret_cast<const void*>(&stream_gemm_kernel<GemmKind::kGateUp, Weights, Quantizes>);
-    kernel.quantizing[1] = reinterpret_cast<const void*>(&stream_gemm_kernel<GemmKind::kDown, Weights, Quantizes>);
-  }
-  return kernel;
+  return {.name = name,
+          .weights = Weights::kFormat,
+          .streams = true,
+          .max_rows = Rows,
+          .row_step = std::min(Rows, 8),
+          .stage_k = Steps * kTileK,
+          .item_features = kPanelFeatures / Config::kStrips,
+          .blocks_per_sm = BlocksPerSm,
+          .shared_bytes = kShared,
+          .function = {reinterpret_cast<const void*>(&stream_gemm_kernel<GemmKind::kGateUp, Weights, Config>),
+                       reinterpret_cast<const void*>(&stream_gemm_kernel<GemmKind::kDown, Weights, Config>)},
+          .threads = Config::kThreads + 32};
 }
 
 }  // namespace

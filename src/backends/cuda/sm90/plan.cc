@@ -44,7 +44,6 @@ struct Rows {
   std::int64_t count = 0;  // at most
   QuantizedRows x;
   std::span<float> h_f32;           // [rows, inter], where h is quantised by rows
-  std::span<float> h_amax;          // of the rows of a short call
   std::span<std::uint16_t> h_bf16;  // [rows, inter], where it is not
   QuantizedRows h;
   std::span<std::uint16_t> x_tiles;  // for the tile loop
@@ -121,7 +120,6 @@ struct Sm90Plan::Workspace {
     if (format == ActivationFormat::kNvfp4) {
       out.x = QuantizedRows(carver, x_rows, hidden);
       out.h_f32 = carver.take<float>(rows * inter);
-      out.h_amax = carver.take<float>(std::min<std::int64_t>(rows, kOwnOrderChoices) * inter / kAmaxChannels);
       out.h = QuantizedRows(carver, rows, inter);
     } else {
       out.h_bf16 = carver.take<std::uint16_t>(rows * inter);
@@ -249,12 +247,10 @@ void Sm90Plan::run(const RunArgs& args) const {
     ordering.counter_count += static_cast<std::int64_t>(space.routed.ready.size() + space.shared.ready.size());
   if (any([](const Choice& choice) { return choice.parts_gate_up > 1; }))
     ordering.counter_count = static_cast<std::int64_t>(space.counters.size());
-  // Of a short call every block orders the rows itself, and quantises what is to be quantised, and GEMM 1 is the first
-  // launch. Not where its own parts of K meet: they count arrivals, which somebody in front must set to zero.
-  const bool orders_itself =
-      routed_kernels.gate_up->streams && routed_kernels.parts_gate_up == 1 &&
-      tokens * problem.top_k <= kOwnOrderChoices &&
-      (problem.activations == ActivationFormat::kBf16 || routed_kernels.gate_up->quantizing[0] != nullptr);
+  // Of a short call every block orders the rows itself, and GEMM 1 is the first launch. Not where its own parts of K
+  // meet: they count arrivals, which somebody in front must set to zero; nor where x is quantised in front of it.
+  const bool orders_itself = routed_kernels.gate_up->streams && routed_kernels.parts_gate_up == 1 &&
+                             tokens * problem.top_k <= kOwnOrderChoices && space.routed.x.values.empty();
   if (!orders_itself) {
     cuda::order_rows(ordering, stream);
     done("order");
@@ -304,11 +300,10 @@ void Sm90Plan::run(const RunArgs& args) const {
     const bool h_is_quantized = !rows.h.values.empty();
     const bool streams = choice.gate_up->streams;
     const bool own = routed && orders_itself;
-    const bool quantizes = own && x_is_quantized;
-    const bool gathers = routed && (own || !(x_is_quantized && is_static));
+    const bool gathers = routed && !(x_is_quantized && is_static);
     Gemm gemm{.weights = bank.gemm(GemmKind::kGateUp),
-              .x = x_is_quantized && !quantizes ? rows.x.values.data() : args.x.data(),
-              .x_scale = x_is_quantized && !quantizes ? rows.x.scale.data() : nullptr,
+              .x = x_is_quantized ? rows.x.values.data() : args.x.data(),
+              .x_scale = x_is_quantized ? rows.x.scale.data() : nullptr,
               .gather_top_k = gathers ? static_cast<std::int32_t>(problem.top_k) : 0,
               .choice_of = routed ? space.order.choice_of : nullptr,
               .tiles = tiles_of(rows, choice),
@@ -333,28 +328,18 @@ void Sm90Plan::run(const RunArgs& args) const {
       gemm.own_experts = static_cast<std::int32_t>(problem.experts);
       gemm.order_here = ordering;
     }
-    if (quantizes) {
-      gemm.quantizes = true;
-      gemm.static_scale = is_static ? bank.input_scale(GemmKind::kGateUp) : nullptr;
-      gemm.h_amax = rows.h_amax.data();
-    }
     launch(*choice.gate_up, GemmKind::kGateUp, gemm, multiprocessors_, stream);
     gemm.order_here = {};
     done(names.gemm1);
 
-    if (h_is_quantized && !quantizes) {
+    if (h_is_quantized) {
       quantize_h(bank, rows, choice, routed);
       done(names.quantize_h);
     }
     gemm.weights = bank.gemm(GemmKind::kDown);
     gemm.gather = {};
     gemm.x = !streams ? rows.h_tiles.data() : h_is_quantized ? rows.h.values.data() : rows.h_bf16.data();
-    gemm.x_scale = h_is_quantized && !quantizes ? rows.h.scale.data() : nullptr;
-    if (quantizes) {
-      gemm.x_f32 = rows.h_f32.data();
-      gemm.x_amax = rows.h_amax.data();
-      gemm.static_scale = is_static ? bank.input_scale(GemmKind::kDown) : nullptr;
-    }
+    gemm.x_scale = h_is_quantized ? rows.h.scale.data() : nullptr;
     gemm.gather_top_k = 0;
     gemm.tiles_are_ready = true;
     gemm.claims = claims + 1;
@@ -367,7 +352,7 @@ void Sm90Plan::run(const RunArgs& args) const {
     launch(*choice.down, GemmKind::kDown, gemm, multiprocessors_, stream);
     done(names.gemm2);
   };
-  if (!orders_itself) quantize_x(weights_->routed(), space.routed, true);
+  quantize_x(weights_->routed(), space.routed, true);
   run_bank(weights_->routed(), space.routed, routed_kernels, true, space.counters.data(), kRoutedStages);
   if (has_shared) {
     quantize_x(weights_->shared(), space.shared, false);

@@ -17,8 +17,6 @@ inline constexpr int kPanelThreads = 32 * kPanelWarps;
 template <WeightFormat Format, int Rows, int Tiles, int Warps, int Stages, int Steps, int BlocksPerSm>
 struct StreamConfig {
   static constexpr WeightFormat kFormat = Format;
-  static constexpr bool kQuantizes = false;
-  static constexpr int kFullArrivals = 1;  // at a stage's `full` barrier, by who describes it
   static constexpr int kMaxRows = Rows;
   static constexpr int kBlocks = (Rows + 7) / 8;  // of 8 tokens
   static constexpr int kTiles = Tiles;
@@ -39,14 +37,6 @@ struct StreamConfig {
 
   static_assert(kPanelTiles % Tiles == 0 && Warps % kGroupWarps == 0 && Steps % kSplits == 0 && Steps <= 32);
   static_assert(kSplits == 1 || kBlocks == 1, "the groups' sums meet in one block of 8 tokens");
-};
-
-// The same, of kernels that make NVFP4 columns themselves (Gemm::quantizes).
-template <class Config>
-struct Quantizing : Config {
-  static constexpr bool kQuantizes = true;
-  static constexpr int kFullArrivals = 1 + 32;  // and each lane for the tokens it made
-  static_assert(Config::kBlocks == 1, "the epilogue keeps two tokens' scales");
 };
 
 }  // namespace megamoe::sm90

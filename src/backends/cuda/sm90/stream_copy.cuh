@@ -7,7 +7,6 @@
 #include "backends/cuda/common/launch.cuh"
 #include "backends/cuda/sm90/ptx.cuh"
 #include "backends/cuda/sm90/stream_order.cuh"
-#include "backends/cuda/sm90/stream_quantize.cuh"
 #include "backends/cuda/sm90/stream_stage.cuh"
 
 namespace megamoe::sm90 {
@@ -89,7 +88,7 @@ __device__ __forceinline__ void describe(StreamShared<Config>& shared, int slot,
   shared.stage[slot] = stage;
   if (stage.item < 0) return ptx::mbarrier_arrive(&shared.full[slot]);
   const int weight_bytes = steps_in(stage) * Config::kTiles * Weights::kTileBytes;
-  const int token_bytes = Config::kQuantizes ? 0 : stage.tile.rows * stage.k_count * 2;
+  const int token_bytes = stage.tile.rows * stage.k_count * 2;
   ptx::mbarrier_arrive_expect(&shared.full[slot], static_cast<std::uint32_t>(weight_bytes + token_bytes));
 }
 
@@ -167,14 +166,8 @@ __device__ __forceinline__ void copy_all(const Gemm& gemm, StreamShared<Config>&
   if (gemm.own_ids != nullptr) keep_order(gemm, order_choices(gemm, expert, lane), lane, shared.own);
   StreamCursor<Kind, Config> cursor(gemm, shared.own);
   if (lane == 0) cursor.start(shared.own);
-  std::conditional_t<Config::kQuantizes, QuantizedRow, TokenRow> mine;
-  const auto tokens = [&](int slot) {
-    if constexpr (Config::kQuantizes)
-      quantize_tokens<Kind>(gemm, shared, slot, lane, mine);
-    else
-      copy_tokens(gemm, shared, slot, lane, mine, tokens_policy);
-  };
-  bool filling = !waited || Config::kQuantizes;  // the ring: weights first
+  TokenRow mine;
+  bool filling = !waited;  // the ring: weights first
   for (int i = 0;; ++i) {
     const int slot = i % kStages;
     if (i >= kStages) ptx::mbarrier_wait(&shared.empty[slot], (i / kStages - 1) & 1);
@@ -185,7 +178,7 @@ __device__ __forceinline__ void copy_all(const Gemm& gemm, StreamShared<Config>&
     if (filling && !done && i < kStages - 1) continue;
     if (filling && !waited) wait();
 #pragma unroll 1
-    for (int s = filling ? 0 : i; s <= i; ++s) tokens(s % kStages);
+    for (int s = filling ? 0 : i; s <= i; ++s) copy_tokens(gemm, shared, s % kStages, lane, mine, tokens_policy);
     filling = false;
     if (done) return;
   }

@@ -69,11 +69,7 @@ __device__ __forceinline__ void multiply_item(const Gemm& gemm, StreamShared<Con
   // What the epilogue needs of memory is on its way while the item is multiplied.
   const int panel = stage.strip / Config::kStrips;
   const int panel_warp = stage.strip % Config::kStrips * Config::kGroupWarps + place;
-  OwnRows own{.choice_of = gemm.own_ids != nullptr ? shared.own.choice_of : nullptr};
-  if constexpr (Config::kQuantizes) {
-    own.has_scales = true;
-    for (int n = 0; n < 2; ++n) own.scale[n] = shared.scale[at.slot][lane % 4 * 2 + n];
-  }
+  const OwnRows own{.choice_of = gemm.own_ids != nullptr ? shared.own.choice_of : nullptr};
   const Epilogue<Kind> epilogue(gemm, stage.tile, panel, panel_warp, lane, Weights::kScale, stage.part, own);
 
   // Where a tile has fewer than 8 rows of space, rows repeat: nobody stores those columns.
@@ -157,7 +153,7 @@ __global__ void __launch_bounds__(Config::kThreads + 32, Config::kBlocksPerSm)
   const bool writes_order = gemm.order_here.topk_ids != nullptr && warp == 0;
   if (copies) {
     if (lane < Config::kStages) {
-      ptx::mbarrier_init(&shared.full[lane], Config::kFullArrivals);
+      ptx::mbarrier_init(&shared.full[lane], 1);
       ptx::mbarrier_init(&shared.empty[lane], Config::kWarps);
     }
     ptx::fence_mbarrier_init();

@@ -37,7 +37,6 @@ struct StreamShared {
   std::uint64_t full[Config::kStages];
   std::uint64_t empty[Config::kStages];
   StreamStage stage[Config::kStages];
-  float scale[Config::kQuantizes ? Config::kStages : 1][8];  // of a stage's tokens, where the block quantises them
   OwnOrder own;
 };
 

@@ -10,8 +10,8 @@
 namespace megamoe::sm90 {
 
 inline constexpr int kGroups = 2;  // warpgroups of a block that multiply
-inline constexpr int kFeedWarps =
-    4;  // beside them, one warpgroup, as setmaxnreg asks: a warp copies, one scouts, two gather
+// Beside them, one warpgroup, as setmaxnreg asks: a warp copies, one scouts, two gather.
+inline constexpr int kFeedWarps = 4;
 inline constexpr int kRowStep = 8;         // of tiles' sizes
 inline constexpr int kWgmmaColumns = 256;  // beyond, two wgmma share one A operand
 
