@@ -5,9 +5,8 @@
 
 #include "backends/cuda/common/stages.h"
 #include "backends/cuda/sm90/stream_config.h"
-#include "base/arena.h"
+#include "backends/cuda/sm90/workspace.h"
 #include "base/cuda_check.h"
-#include "megamoe/formats/nvfp4.h"
 
 namespace megamoe::sm90 {
 namespace {
@@ -26,36 +25,6 @@ struct StageNames {
 constexpr StageNames kRoutedStages{"gemm 1", "quantize h", "gemm 2"};
 constexpr StageNames kSharedStages{"shared gemm 1", "shared quantize h", "shared gemm 2"};
 
-// Counters that a run begins at zero: first, of each of the four GEMMs, claims of items and of what is gathered.
-constexpr std::int64_t kClaims = 8;
-
-// NVFP4 activations as the GEMMs take them: E2M1 * E4M3 in bf16, which is exact, and a scale a row.
-struct QuantizedRows {
-  std::span<std::uint16_t> values;  // [rows, cols]; empty: the rows are bf16 already
-  std::span<float> scale;           // [rows]
-
-  QuantizedRows() = default;
-  QuantizedRows(Carver& carver, std::int64_t rows, std::int64_t cols)
-      : values(carver.take<std::uint16_t>(rows * cols)), scale(carver.take<float>(rows)) {}
-};
-
-// What the two GEMMs of one bank work on.
-struct Rows {
-  std::int64_t count = 0;  // at most
-  QuantizedRows x;
-  std::span<float> h_f32;           // [rows, inter], where h is quantised by rows
-  std::span<std::uint16_t> h_bf16;  // [rows, inter], where it is not
-  QuantizedRows h;
-  std::span<std::uint16_t> x_tiles;  // for the tile loop
-  std::span<std::uint16_t> h_tiles;
-  std::span<float> y;  // [parts, rows, hidden]
-  std::span<float> partials;
-  std::span<cuda::TokenTile> tiles;
-  std::span<std::int32_t> tile_count;
-  std::span<std::int32_t> ready;
-  std::span<std::int32_t> arrivals;
-};
-
 std::int64_t items(const Kernel& kernel, const GemmWeights& weights, std::int64_t rows, std::int64_t experts) {
   return cuda::most_tiles(rows, experts, kernel.max_rows) * weights.panels;
 }
@@ -71,67 +40,6 @@ std::int64_t arrival_count(const Choice& choice, const GemmWeights& weights, std
 }
 
 }  // namespace
-
-struct Sm90Plan::Workspace {
-  cuda::RowOrder order;
-  std::span<std::int32_t> counters;
-  std::span<std::byte> order_scratch;
-  std::span<float> shared_factor;
-  Rows routed, shared;
-
-  Workspace(Carver& carver, const Sm90Plan& plan) {
-    const Problem& problem = plan.weights_->problem();
-    const std::int64_t tokens = plan.max_tokens_;
-    const std::int64_t rows = tokens * problem.top_k;
-    order.row_begin = carver.take<std::int32_t>(problem.experts + 1).data();
-    order.row_of = carver.take<std::int32_t>(rows).data();
-    order.choice_of = carver.take<std::int32_t>(rows).data();
-    order_scratch = carver.take<std::byte>(
-        static_cast<std::int64_t>(cuda::order_rows_scratch_bytes(tokens, problem.top_k, problem.experts)));
-    // Counters are zeroed as one array, from its start to the last that a call needs: nothing lies between them.
-    const Largest& routed_most = plan.routed_most_;
-    const Largest& shared_most = plan.shared_most_;
-    counters = carver.take<std::int32_t>(kClaims + routed_most.ready + shared_most.ready + routed_most.arrivals +
-                                         shared_most.arrivals);
-    auto rest = counters.subspan(kClaims);
-    const auto take_counters = [&](std::int64_t count) {
-      const auto taken = rest.first(static_cast<std::size_t>(count));
-      rest = rest.subspan(taken.size());
-      return taken;
-    };
-    routed.ready = take_counters(routed_most.ready);
-    shared.ready = take_counters(shared_most.ready);
-    routed.arrivals = take_counters(routed_most.arrivals);
-    shared.arrivals = take_counters(shared_most.arrivals);
-
-    const bool per_expert_x = problem.activation_scale == ActivationScale::kStatic;
-    take(carver, routed, problem.activations, rows, per_expert_x ? rows : tokens, problem.hidden, problem.inter,
-         problem.experts, routed_most);
-    if (problem.shared.inter == 0) return;
-    take(carver, shared, shared_activations(problem), tokens, tokens, problem.hidden, problem.shared.inter, 1,
-         shared_most);
-    if (problem.shared.gated) shared_factor = carver.take<float>(tokens);
-  }
-
- private:
-  static void take(Carver& carver, Rows& out, ActivationFormat format, std::int64_t rows, std::int64_t x_rows,
-                   std::int64_t hidden, std::int64_t inter, std::int64_t experts, const Largest& most) {
-    out.count = rows;
-    if (format == ActivationFormat::kNvfp4) {
-      out.x = QuantizedRows(carver, x_rows, hidden);
-      out.h_f32 = carver.take<float>(rows * inter);
-      out.h = QuantizedRows(carver, rows, inter);
-    } else {
-      out.h_bf16 = carver.take<std::uint16_t>(rows * inter);
-    }
-    out.x_tiles = carver.take<std::uint16_t>(most.tiled * cuda::tiled_k(hidden));
-    out.h_tiles = carver.take<std::uint16_t>(most.tiled * cuda::tiled_k(inter));
-    out.y = carver.take<float>(std::max(most.y_rows, rows) * hidden);
-    out.partials = carver.take<float>(most.partials);
-    out.tiles = carver.take<cuda::TokenTile>(std::max(most.tiles, std::min(rows, experts)));
-    out.tile_count = carver.take<std::int32_t>(1);
-  }
-};
 
 Sm90Plan::Sm90Plan(std::shared_ptr<const Sm90Weights> weights, const PlanOptions& options, int multiprocessors)
     : weights_(std::move(weights)),
@@ -384,77 +292,6 @@ void Sm90Plan::run(const RunArgs& args) const {
 
   if (args.intermediate == nullptr) return;
   hand_out(args, space);
-}
-
-// Codes and scales are not kept by run, of a short call not even rows' scales: they are made once more, from the same
-// rows.
-void Sm90Plan::hand_out(const RunArgs& args, const Workspace& space) const {
-  const Problem& problem = weights_->problem();
-  Intermediate& out = *args.intermediate;
-  out.y_is_bf16 = rounds(args.tokens);
-  cuda_check(cudaStreamSynchronize(static_cast<cudaStream_t>(args.stream)), "intermediate");
-  const auto fetch = [](auto& to, const void* from, std::int64_t count) {
-    to.resize(static_cast<std::size_t>(count));
-    cuda_check(cudaMemcpy(to.data(), from, to.size() * sizeof(to[0]), cudaMemcpyDeviceToHost), "intermediate");
-  };
-  std::vector<std::int32_t> numbers;
-  fetch(numbers, space.order.row_begin, problem.experts + 1);
-  out.row_begin.assign(numbers.begin(), numbers.end());
-  fetch(numbers, space.order.row_of, args.tokens * problem.top_k);
-  out.row_of.assign(numbers.begin(), numbers.end());
-
-  const auto fetch_tiles = [&](const Rows& rows, std::int64_t inter, std::int64_t count,
-                               std::vector<std::uint16_t>& to) {
-    std::vector<std::int32_t> tile_count;
-    fetch(tile_count, rows.tile_count.data(), 1);
-    std::vector<cuda::TokenTile> tiles;
-    fetch(tiles, rows.tiles.data(), tile_count[0]);
-    to.resize(static_cast<std::size_t>(count * inter));
-    std::vector<std::uint16_t> block;
-    for (std::size_t i = 0; i < tiles.size(); ++i) {
-      const std::int64_t columns = cuda::tiled_columns(tiles[i].rows);
-      const std::int64_t k = cuda::tiled_k(inter);
-      fetch(block, rows.h_tiles.data() + cuda::tiled_begin(tiles[i], static_cast<std::int64_t>(i)) * k, columns * k);
-      for (std::int64_t c = 0; c < tiles[i].rows; ++c)
-        for (std::int64_t j = 0; j < inter; ++j)
-          to[static_cast<std::size_t>((tiles[i].row + c) * inter + j)] =
-              block[static_cast<std::size_t>(cuda::tiled_at(columns, c, j))];
-    }
-  };
-  const auto fetch_rows = [&](const Rows& rows, const ExpertBank& bank, ActivationFormat format, std::int64_t count,
-                              bool routed, Intermediate::Rows& to) {
-    to = {.format = format, .rows = count, .inter = bank.inter()};
-    if (format == ActivationFormat::kBf16) {
-      const Choice choice = routed ? routed_choice(args.tokens) : shared_choice(args.tokens);
-      if (!choice.gate_up->streams) return fetch_tiles(rows, bank.inter(), count, to.bf16);
-      return fetch(to.bf16, rows.h_bf16.data(), count * bank.inter());
-    }
-    Buffer codes(MemoryKind::kCuda, static_cast<std::size_t>(std::max<std::int64_t>(count, 1) * bank.inter() / 2));
-    Buffer sf(MemoryKind::kCuda,
-              static_cast<std::size_t>(std::max<std::int64_t>(count, 1) * bank.inter() / kNvfp4Block));
-    cuda::QuantizeRows call{.from_f32 = rows.h_f32.data(),
-                            .cols = bank.inter(),
-                            .max_rows = count,
-                            .codes = codes.as<std::uint8_t>().data(),
-                            .sf = sf.as<std::uint8_t>().data(),
-                            .global_scale = rows.h.scale.data()};
-    if (problem.activation_scale == ActivationScale::kStatic) {
-      call.static_scale = bank.input_scale(GemmKind::kDown);
-      if (routed) {
-        call.row_begin = space.order.row_begin;
-        call.experts = problem.experts;
-      }
-    }
-    cuda::quantize_rows(call, static_cast<cudaStream_t>(args.stream));
-    cuda_check(cudaStreamSynchronize(static_cast<cudaStream_t>(args.stream)), "intermediate");
-    fetch(to.codes, codes.data(), count * bank.inter() / 2);
-    fetch(to.sf, sf.data(), count * bank.inter() / kNvfp4Block);
-    fetch(to.global_scale, rows.h.scale.data(), count);
-  };
-  fetch_rows(space.routed, weights_->routed(), problem.activations, out.row_begin.back(), true, out.routed);
-  out.shared = {};
-  if (problem.shared.inter != 0)
-    fetch_rows(space.shared, weights_->shared(), shared_activations(problem), args.tokens, false, out.shared);
 }
 
 }  // namespace megamoe::sm90
