@@ -31,8 +31,7 @@ struct OrderRows {
 
 // For at most `tokens` tokens.
 std::size_t order_rows_scratch_bytes(std::int64_t tokens, std::int64_t top_k, std::int64_t experts);
-// The first launch of a run: it starts in turn, not early, so that the kernel behind it may read what the caller's
-// kernels wrote.
+// The first launch of a run: what the caller's kernels wrote is there for all behind it.
 void order_rows(const OrderRows& call, cudaStream_t stream);
 
 // ---- Rows that are in order already ---------------------------------------------------------------------------------
