@@ -26,7 +26,7 @@ struct Kernel {
   std::int32_t threads = 0;
 };
 
-// Streaming kernels first, each group by ascending max_rows.
+// Streaming kernels first.
 std::span<const Kernel> kernels();
 
 // Once a process and device, before the first launch: shared memory beyond 48 KiB has to be asked for.

@@ -31,7 +31,7 @@ std::int64_t items(const Kernel& kernel, const GemmWeights& weights, std::int64_
 
 std::int64_t partial_floats(const Choice& choice, const GemmWeights& weights, std::int64_t rows, std::int64_t experts) {
   if (choice.parts_gate_up == 1) return 0;
-  return items(*choice.gate_up, weights, rows, experts) * choice.parts_gate_up * ceil_div(choice.gate_up->max_rows, 8) *
+  return items(*choice.gate_up, weights, rows, experts) * choice.parts_gate_up * choice.gate_up->max_rows / 8 *
          kPanelThreads * 4;
 }
 

@@ -72,11 +72,9 @@ __device__ __forceinline__ void multiply_item(const Gemm& gemm, StreamShared<Con
   const OwnRows own{.choice_of = gemm.own_ids != nullptr ? shared.own.choice_of : nullptr};
   const Epilogue<Kind> epilogue(gemm, stage.tile, panel, panel_warp, lane, Weights::kScale, stage.part, own);
 
-  // Where a tile has fewer than 8 rows of space, rows repeat: nobody stores those columns.
-  constexpr int kTokenRows = Config::kMaxRows < 8 ? Config::kMaxRows : 8;
   const int tile_lane = place % 4 * 32 + lane;
   const std::uint32_t token =
-      static_cast<std::uint32_t>(lane % kTokenRows * Config::kTokenStride + lane / 8 * 16 + group * kTileK * 2);
+      static_cast<std::uint32_t>(lane % 8 * Config::kTokenStride + lane / 8 * 16 + group * kTileK * 2);
   const std::uint32_t first_tile = static_cast<std::uint32_t>(group * kStepBytes + place / 4 * Weights::kTileBytes);
   int k_count = stage.k_count;
   bool last = stage.last != 0;
@@ -149,7 +147,7 @@ __global__ void __launch_bounds__(Config::kThreads + 32, Config::kBlocksPerSm)
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const bool copies = warp == Config::kWarps;
-  // Who orders rows asks for the ids before all else. The first launch of a call began when those before it had ended.
+  // Who orders rows asks for the ids as soon as it may; in the first launch of a call that is after the wait.
   const bool writes_order = gemm.order_here.topk_ids != nullptr && warp == 0;
   if (copies) {
     if (lane < Config::kStages) {

@@ -20,7 +20,7 @@ inline constexpr int kWgmmaColumns = 256;  // beyond, two wgmma share one A oper
 // loop is compiled, ascending; a tile of tokens takes the first that holds it. Lead: stages that the second warpgroup
 // begins behind the first, and stays behind it: while one is in its epilogue the other has stages to multiply. Steps:
 // copies of less than about 20 KB keep memory less busy, so few columns want several.
-template <WeightFormat Format, int Panels, int Steps, int Stages, int Lead, int BlocksPerSm, int... Columns>
+template <WeightFormat Format, int Panels, int Steps, int Stages, int Lead, int... Columns>
 struct TileConfig {
   static_assert(Panels == 1 || Panels == 2);
   static_assert(1 <= Lead && Lead + 3 <= Stages);
@@ -37,12 +37,11 @@ struct TileConfig {
   static constexpr int kTokenBytes = Steps * static_cast<int>(cuda::tiled_columns(kColumns)) * kTileK * 2;
   static constexpr int kWarps = 4 * kGroups;  // that multiply
   static constexpr int kThreads = 32 * (kWarps + kFeedWarps);
-  static constexpr int kBlocksPerSm = BlocksPerSm;
 
-  // Registers of a thread: at the start, what lets BlocksPerSm blocks into 65,536, in steps of 8; then by role.
-  static constexpr int kEntryRegisters = 65536 / BlocksPerSm / kThreads / 8 * 8;
-  static constexpr int kFeedRegisters = kEntryRegisters == 168 ? 40 : 32;
-  static constexpr int kGatherLoads = kFeedRegisters == 40 ? 4 : 2;  // in flight, four registers each
+  // Registers of a thread: at the start, what 65,536 leave each, in steps of 8; then by role.
+  static constexpr int kEntryRegisters = 65536 / kThreads / 8 * 8;
+  static constexpr int kFeedRegisters = 40;
+  static constexpr int kGatherLoads = 4;  // in flight, four registers each
   static constexpr int kMultiplyRegisters =
       (kEntryRegisters * kThreads - kFeedRegisters * 32 * kFeedWarps) / (32 * kWarps) / 8 * 8;
   static constexpr int kSums = kTiles * kColumns / 2;  // of a thread
@@ -50,7 +49,7 @@ struct TileConfig {
   static_assert((kColumns > kWgmmaColumns ? kColumns / 4 : kColumns / 2) + 32 <= kEntryRegisters);
   // How many wgmma run while the next one's weights are decoded: each keeps four more registers.
   static constexpr int kInFlight = kMultiplyRegisters - kSums >= 64 ? 2 : 1;
-  static constexpr int kEpilogueColumns = kMultiplyRegisters >= 168 ? 32 : 16;  // that the epilogue has in hand
+  static constexpr int kEpilogueColumns = 32;  // that the epilogue has in hand
   static constexpr int kEpilogueRounded = (kColumns + kEpilogueColumns - 1) / kEpilogueColumns * kEpilogueColumns;
   static constexpr int kLead = Lead;
 };

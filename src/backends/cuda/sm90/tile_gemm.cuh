@@ -294,8 +294,7 @@ __device__ __forceinline__ void multiply_items(const Gemm& gemm, TileShared<Conf
 }
 
 template <GemmKind Kind, class Weights, class Config>
-__global__ void __launch_bounds__(Config::kThreads, Config::kBlocksPerSm)
-    tile_gemm_kernel(const __grid_constant__ Gemm gemm) {
+__global__ void __launch_bounds__(Config::kThreads, 1) tile_gemm_kernel(const __grid_constant__ Gemm gemm) {
   extern __shared__ __align__(1024) std::byte memory[];
   auto& shared = *reinterpret_cast<TileShared<Config>*>(memory);
   const int warp = __shfl_sync(0xFFFFFFFFu, static_cast<int>(threadIdx.x) / 32, 0);  // known to be uniform
