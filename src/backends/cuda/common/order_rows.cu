@@ -58,9 +58,12 @@ __device__ void count_chunk(const OrderRows& call, Chunk chunk, int lane, std::i
 
 __device__ void place_chunk(const OrderRows& call, Chunk chunk, int lane, std::int32_t* counts,
                             const std::int32_t* first_rows) {
+  const auto id_of = [&](std::int64_t choice) { return choice < chunk.end ? call.topk_ids[choice] : -1; };
+  std::int32_t next = id_of(chunk.begin + lane);
   for (std::int64_t start = chunk.begin; start < chunk.end; start += kWarp) {
     const std::int64_t choice = start + lane;
-    const std::int32_t expert = choice < chunk.end ? call.topk_ids[choice] : -1;
+    const std::int32_t expert = next;
+    next = id_of(choice + kWarp);
     const unsigned same = __match_any_sync(~0u, expert);
     const unsigned before = same & ((1u << lane) - 1);
     const bool routed = has_row(expert, call.experts);
@@ -158,8 +161,10 @@ __device__ void order(const OrderRows& call, std::int64_t warps, const Tables& t
     if (lane == 0) *call.shared_tiles.count = cut_rows(tokens, call.shared_tiles).tiles;
   }
 
+  // Nobody leaves while others may read its counts; the barrier before the rows' stores, which it would wait for.
+  if constexpr (kBlocks > 1) cg::this_cluster().barrier_arrive();
   place_chunk(call, chunk, lane, counts, tables.first_rows);
-  if constexpr (kBlocks > 1) cg::this_cluster().sync();  // nobody leaves while others may read its counts
+  if constexpr (kBlocks > 1) cg::this_cluster().barrier_wait();
 }
 
 template <int kThreads>

@@ -11,6 +11,9 @@
 
 namespace megamoe::sm90 {
 
+// The exponent above a scale's byte. Where ptxas knows it, an and-or with two immediates is two operations.
+static __constant__ std::uint32_t kScaleExponent = 0x70007000u;
+
 // The sum of products comes out kScale times too small.
 struct Nvfp4Weights {
   static constexpr WeightFormat kFormat = WeightFormat::kNvfp4;
@@ -40,7 +43,7 @@ struct Nvfp4Weights {
     const std::uint32_t word = Step == 0 ? codes_.x : Step == 1 ? codes_.y : Step == 2 ? codes_.z : codes_.w;
     const std::uint32_t packed = scales_[Step / 2];
     const std::uint32_t turned = Step % 2 == 0 ? packed : __funnelshift_l(packed, packed, 8);
-    const std::uint32_t scale = (turned & 0x0FF00FF0u) | 0x70007000u;
+    const std::uint32_t scale = (turned & 0x0FF00FF0u) | kScaleExponent;
     constexpr std::uint32_t kCode = 0x81C081C0u;
     a[0] = word & kCode;
     a[1] = (word << 4) & kCode;

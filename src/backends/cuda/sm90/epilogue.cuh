@@ -18,11 +18,12 @@ namespace megamoe::sm90 {
 // of the warp is of a common size, two things can not: exp's clamps and its second factor, and what the device's own
 // division does for numbers near the ends of the range. Without them it is half as many instructions, and without a
 // branch a quotient, which would keep them from overlapping. All lanes of a warp; `matters(i)` says whose results do.
-template <int Count, class Matters>
+// kSilu: it is known not to be kSwigluOai.
+template <bool kSilu, int Count, class Matters>
 __device__ __forceinline__ void activate_all(const Activation& activation, float (&gate)[Count], float (&up)[Count],
                                              const Matters& matters) {
   using C = ExpConstants;
-  const bool oai = activation.kind == Activation::Kind::kSwigluOai;
+  const bool oai = !kSilu && activation.kind == Activation::Kind::kSwigluOai;
   if (activation.limit < __int_as_float(0x7F800000)) {
 #pragma unroll
     for (int i = 0; i < Count; ++i) {
@@ -37,10 +38,10 @@ __device__ __forceinline__ void activate_all(const Activation& activation, float
   for (int i = 0; i < Count; ++i) {
     if (!matters(i)) continue;
     least = ptx::min_or_nan(least, fabsf(gate[i]));
-    most = ptx::max_or_nan(most, fabsf(slope * gate[i]));
+    most = ptx::max_or_nan(most, fabsf(gate[i]));
   }
   // With such a slope gates are below 2^56 as well.
-  const bool common = least >= 0x1p-60f && most <= 40.0f && fabsf(slope) >= 0x1p-50f;
+  const bool common = least >= 0x1p-60f && most * fabsf(slope) <= 40.0f && fabsf(slope) >= 0x1p-50f;
   if (!__all_sync(0xFFFFFFFFu, common)) {
 #pragma unroll 1
     for (int i = 0; i < Count; ++i) {
@@ -58,29 +59,47 @@ __device__ __forceinline__ void activate_all(const Activation& activation, float
     }
     return;
   }
+  if (oai) {
+#pragma unroll
+    for (int i = 0; i < Count; ++i) up[i] += 1.0f;
+  }
+  // A step for all pairs, then the next: their operations wait for each other only within a pair.
+  float power[Count], r[Count], e[Count], inverse[Count];
 #pragma unroll
   for (int i = 0; i < Count; ++i) {
     const float x = -(slope * gate[i]);  // exact where slope is 1
-    const float rounded = __fmaf_rn(x, C::kLog2e, C::kRound);
-    const float n = rounded - C::kRound;
-    const float r = __fmaf_rn(n, -C::kLn2Low, __fmaf_rn(n, -C::kLn2High, x));
-    float p = __fmaf_rn(C::kC5, r, C::kC4);
-    p = __fmaf_rn(p, r, C::kC3);
-    p = __fmaf_rn(p, r, C::kC2);
-    p = __fmaf_rn(p, r, C::kC1);
-    p = __fmaf_rn(p, r, C::kC0);
-    const float mantissa = __fmaf_rn(r * r, p, r) + 1.0f;
-    // Times 2^n, |n| < 60: the low bits of `rounded` are n, its high ones fall off.
-    const float e = __uint_as_float(__float_as_uint(mantissa) + (__float_as_uint(rounded) << 23));
-    const float below = 1.0f + e;
-    // The device's own sequence for IEEE division (nvcc -prec-div=true), which is exact for 1 <= below < 2^60.
-    float q;
-    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(q) : "f"(below));
-    const float inverse = __fmaf_rn(q, __fmaf_rn(-below, q, 1.0f), q);
-    q = gate[i] * inverse;
-    q = __fmaf_rn(inverse, __fmaf_rn(-below, q, gate[i]), q);
-    q = __fmaf_rn(inverse, __fmaf_rn(-below, q, gate[i]), q);
-    gate[i] = q * (oai ? up[i] + 1.0f : up[i]);
+    power[i] = __fmaf_rn(x, C::kLog2e, C::kRound);
+    const float n = power[i] - C::kRound;
+    r[i] = __fmaf_rn(n, -C::kLn2Low, __fmaf_rn(n, -C::kLn2High, x));
+    e[i] = __fmaf_rn(C::kC5, r[i], C::kC4);
+  }
+#pragma unroll
+  for (int i = 0; i < Count; ++i) e[i] = __fmaf_rn(e[i], r[i], C::kC3);
+#pragma unroll
+  for (int i = 0; i < Count; ++i) e[i] = __fmaf_rn(e[i], r[i], C::kC2);
+#pragma unroll
+  for (int i = 0; i < Count; ++i) e[i] = __fmaf_rn(e[i], r[i], C::kC1);
+#pragma unroll
+  for (int i = 0; i < Count; ++i) e[i] = __fmaf_rn(e[i], r[i], C::kC0);
+#pragma unroll
+  for (int i = 0; i < Count; ++i) {
+    const float mantissa = __fmaf_rn(r[i] * r[i], e[i], r[i]) + 1.0f;
+    // Times 2^n, |n| < 60: the low bits of `power` are n, its high ones fall off.
+    e[i] = 1.0f + __uint_as_float(__float_as_uint(mantissa) + (__float_as_uint(power[i]) << 23));
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse[i]) : "f"(e[i]));
+  }
+  // The device's own sequence for IEEE division (nvcc -prec-div=true), which is exact for 1 <= divisor < 2^60.
+#pragma unroll
+  for (int i = 0; i < Count; ++i) {
+    inverse[i] = __fmaf_rn(inverse[i], __fmaf_rn(-e[i], inverse[i], 1.0f), inverse[i]);
+    r[i] = gate[i] * inverse[i];
+  }
+#pragma unroll
+  for (int i = 0; i < Count; ++i) r[i] = __fmaf_rn(inverse[i], __fmaf_rn(-e[i], r[i], gate[i]), r[i]);
+#pragma unroll
+  for (int i = 0; i < Count; ++i) {
+    r[i] = __fmaf_rn(inverse[i], __fmaf_rn(-e[i], r[i], gate[i]), r[i]);
+    gate[i] = r[i] * up[i];
   }
 }
 
@@ -94,6 +113,7 @@ __device__ __forceinline__ float look_up_x_scale(const Gemm& gemm, const cuda::T
 struct OwnRows {
   const std::int32_t* choice_of = nullptr;  // in shared memory, where the block ordered the rows; nullptr: Gemm's
   const float* scales = nullptr;            // kLookedUp: of all columns, in shared memory
+  const float* weight_scale = nullptr;      // kLookedUp: of the expert
 };
 
 // Scales and weights of the rows of one tile. kLookedUp: the block has looked the scales up already.
@@ -141,33 +161,42 @@ class Epilogue<GemmKind::kGateUp, kLookedUp> {
       : gemm_(gemm), rows_(gemm, tile, own), product_scale_(product_scale), lane_(lane) {
     const GemmWeights& w = gemm.weights;
     group_ = (panel * (kPanelFeatures / 16) + warp) * 8;  // of 8 channels; 16 divides their number
-    h_tile_ = h_tile;
-    tile_columns_ = static_cast<int>(cuda::tiled_columns(tile.rows));
+    if constexpr (kLookedUp) {
+      tile_columns_ = static_cast<int>(cuda::tiled_columns(tile.rows));
+      h_tile_ = h_tile + cuda::tiled_at(tile_columns_, lane / 4, group_) + lane % 4 * 2;
+    }
     if (group_ >= w.channels) return;
     const int channel = group_ + lane / 4;
-    gate_scale_ = w.scale[0][tile.expert];
-    up_scale_ = w.scale[1][tile.expert];
+    gate_scale_ = kLookedUp ? own.weight_scale[0] : w.scale[0][tile.expert];
+    up_scale_ = kLookedUp ? own.weight_scale[1] : w.scale[1][tile.expert];
     if (w.bias[0] == nullptr) return;
     const std::int64_t at = std::int64_t{tile.expert} * w.channels + channel;
     gate_bias_ = w.bias[0][at];
     up_bias_ = w.bias[1][at];
   }
 
-  // Sums of tokens n0 .. n0 + 8 * Blocks - 1. All lanes of the warp call it.
-  template <int Blocks>
+  // What most models ask for, bf16 to tiles: without the branches that the rest would take again for every few columns.
+  __device__ __forceinline__ bool is_plain() const {
+    return group_ < gemm_.weights.channels && !rows_.scales_x() && gemm_.weights.bias[0] == nullptr &&
+           gemm_.activation.kind != Activation::Kind::kSwigluOai && gemm_.row_weight == nullptr &&
+           gemm_.h_f32 == nullptr && gemm_.h_tiles != nullptr;
+  }
+
+  // Sums of tokens n0 .. n0 + 8 * Blocks - 1. All lanes of the warp call it. kPlain: is_plain().
+  template <bool kPlain, int Blocks>
   __device__ __forceinline__ void store(const float (&sum)[Blocks][4], int n0) const {
     float h[2 * Blocks], up[2 * Blocks];
-    if (group_ >= gemm_.weights.channels) {
+    if (!kPlain && group_ >= gemm_.weights.channels) {
       if (gemm_.h_tiles == nullptr) return;
 #pragma unroll
       for (int i = 0; i < 2 * Blocks; ++i) h[i] = 0.0f;  // what pads K to 64
       if constexpr (kLookedUp) store_tiles(h, n0);
       return;
     }
-    if (!rows_.scales_x()) {
+    if (kPlain || !rows_.scales_x()) {
       const float gate_scale = gate_scale_ * product_scale_;
       const float up_scale = up_scale_ * product_scale_;
-      if (gemm_.weights.bias[0] == nullptr) {
+      if (kPlain || gemm_.weights.bias[0] == nullptr) {
 #pragma unroll
         for (int i = 0; i < 2 * Blocks; ++i) {  // as below with a bias of 0
           h[i] = __fmaf_rn(sum[i / 2][i % 2], gate_scale, 0.0f);
@@ -188,8 +217,9 @@ class Epilogue<GemmKind::kGateUp, kLookedUp> {
         up[i] = sum[i / 2][2 + i % 2] * (x_scale * up_scale_ * product_scale_) + up_bias_;
       }
     }
-    // Columns past a tile's rows repeat one, where tiles are gathered or come from another product.
-    activate_all(gemm_.activation, h, up, [&](int i) { return gemm_.h_tiles != nullptr || rows_.has(column(n0, i)); });
+    // Of the tile loop columns past a tile's rows repeat one of them.
+    activate_all<kPlain>(gemm_.activation, h, up, [&](int i) { return kLookedUp || rows_.has(column(n0, i)); });
+    if constexpr (kPlain) return store_tiles(h, n0);
     if (gemm_.row_weight != nullptr) {
 #pragma unroll
       for (int i = 0; i < 2 * Blocks; ++i) h[i] *= rows_.weight(column(n0, i));
@@ -234,10 +264,9 @@ class Epilogue<GemmKind::kGateUp, kLookedUp> {
 #pragma unroll
     for (int block = 0; block < Count / 2; ++block) {
       const std::uint32_t pair = ptx::transpose(ptx::pack_bf16(h[2 * block], h[2 * block + 1]));
-      if (n0 + block * 8 >= tile_columns_) return;  // as all of the warp
-      const int token = n0 + block * 8 + lane_ / 4;
-      std::uint16_t* const out = h_tile_ + cuda::tiled_at(tile_columns_, token, group_) + lane_ % 4 * 2;
-      *reinterpret_cast<std::uint32_t*>(out) = pair;
+      // Eight columns further pieces are in the same places.
+      const int n = n0 + block * 8;
+      ptx::store_if(n < tile_columns_, h_tile_ + n * cuda::kTiledK, pair);
     }
   }
 
@@ -246,8 +275,8 @@ class Epilogue<GemmKind::kGateUp, kLookedUp> {
   float product_scale_;
   int lane_;
   int group_;
-  int tile_columns_;
-  std::uint16_t* h_tile_;
+  int tile_columns_;       // kLookedUp: of h_tiles
+  std::uint16_t* h_tile_;  // there, this lane's two channels of column lane / 4
   float gate_scale_ = 1.0f, up_scale_ = 1.0f, gate_bias_ = 0.0f, up_bias_ = 0.0f;
 };
 
@@ -264,20 +293,25 @@ class Epilogue<GemmKind::kDown, kLookedUp> {
     out_ = gemm.y + part * gemm.part_rows * w.channels + first;
     out_bf16_ = gemm.y_bf16 + first;
     if (feature_ >= w.channels) return;  // 16 divides their number: all of the warp or none
-    scale_ = w.scale[0][tile.expert];
+    scale_ = kLookedUp ? own.weight_scale[0] : w.scale[0][tile.expert];
     if (w.bias[0] == nullptr || part != 0) return;
     const float* bias = w.bias[0] + std::int64_t{tile.expert} * w.channels + feature_;
     bias_[0] = bias[0];
     bias_[1] = bias[1];
   }
 
+  __device__ __forceinline__ bool is_plain() const {
+    return feature_ < gemm_.weights.channels && !rows_.scales_x() && gemm_.weights.bias[0] == nullptr &&
+           gemm_.y_bf16 != nullptr;
+  }
+
   // As kGateUp's. A thread has two neighbouring features of a token, eight lanes 16.
-  template <int Blocks>
+  template <bool kPlain, int Blocks>
   __device__ __forceinline__ void store(const float (&sum)[Blocks][4], int n0) const {
-    if (feature_ >= gemm_.weights.channels) return;
-    const bool rounds = gemm_.y_bf16 != nullptr;
+    if (!kPlain && feature_ >= gemm_.weights.channels) return;
+    const bool rounds = kPlain || gemm_.y_bf16 != nullptr;
     float y0[2 * Blocks], y1[2 * Blocks];
-    if (!rows_.scales_x() && gemm_.weights.bias[0] == nullptr) {
+    if (kPlain || (!rows_.scales_x() && gemm_.weights.bias[0] == nullptr)) {
       const float scale = scale_ * product_scale_;
 #pragma unroll
       for (int i = 0; i < 2 * Blocks; ++i) {  // as below with a bias of 0

@@ -34,11 +34,12 @@ struct GemmWeights {
 struct RowGather {
   const std::uint16_t* from = nullptr;  // [*, k], as Gemm::x of the streaming loop
   std::uint16_t* to = nullptr;          // what Gemm::x is: the tiles
-  std::int32_t* claims = nullptr;       // [1]; zero before the launch, as is
-  std::int32_t* ready = nullptr;        // [tiles, gather_chunks(k)] parts of rows that are there
+  std::int32_t* claims = nullptr;       // [2]; zero before the launch, as is
+  std::int32_t* ready = nullptr;        // [tiles, gather_chunks(k)] pieces that are there
 };
 inline constexpr int kGatherSteps = 8;  // of 64 K, and
 inline constexpr int kGatherRows = 32;  // columns of a tile, that a warp brings at a time
+inline constexpr int kGatherPiece = 8;  // columns, of the first tiles
 MEGAMOE_HD constexpr std::int64_t gather_chunks(std::int64_t k) { return ceil_div(steps_of(k), kGatherSteps); }
 
 struct Gemm {

@@ -29,7 +29,7 @@ std::span<const Kernel> stream_kernels() {
   // 88 KiB in flight an SM is the least that keeps memory busy; stages of 256 K are 10-20 % faster than of 128.
   static const Kernel all[] = {
       row<Nvfp4Weights, 8, 1, 5, 4, 3>("stream 8, three"), row<Nvfp4Weights, 8, 1, 4, 8, 2>("stream 8"),
-      row<Nvfp4Weights, 16, 2, 8, 4, 1>("stream 16"),      row<Nvfp4Weights, 32, 2, 6, 4, 1>("stream 32"),
+      row<Nvfp4Weights, 16, 2, 4, 4, 2>("stream 16"),      row<Nvfp4Weights, 32, 2, 3, 4, 2>("stream 32"),
       row<Bf16Weights, 32, 2, 5, 2, 1>("stream 32, bf16"),
   };
   return all;

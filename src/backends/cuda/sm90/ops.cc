@@ -57,8 +57,10 @@ std::int64_t most_tiles(const GroupedShape& shape, std::int64_t rows, bool strea
   return cuda::most_tiles(rows, shape.experts, least);
 }
 
+constexpr std::int64_t kClaims = 3;  // of items, and two of what is gathered
+
 struct Workspace {
-  std::span<std::int32_t> counters;  // claims of items and of what is gathered; then what is ready
+  std::span<std::int32_t> counters;  // claims; then what is ready
   std::span<std::int32_t> row_begin, tile_count;
   std::span<cuda::TokenTile> tiles;
   std::span<std::uint16_t> values;  // of NVFP4 activations
@@ -66,7 +68,7 @@ struct Workspace {
   std::span<std::uint16_t> x_tiles;  // for the tile loop
 
   Workspace(Carver& carver, const GroupedShape& shape, std::int64_t rows, bool decodes)
-      : counters(carver.take<std::int32_t>(2 + most_tiles(shape, rows, false) * gather_chunks(shape.k))),
+      : counters(carver.take<std::int32_t>(kClaims + most_tiles(shape, rows, false) * gather_chunks(shape.k))),
         row_begin(carver.take<std::int32_t>(shape.experts + 1)),
         tile_count(carver.take<std::int32_t>(1)),
         tiles(carver.take<cuda::TokenTile>(std::max(most_tiles(shape, rows, true), most_tiles(shape, rows, false)))),
@@ -155,7 +157,7 @@ void run(const GroupedGemm& call, GemmKind kind, const Activation& activation, i
     gemm.gather = {.from = gemm.x,
                    .to = space.x_tiles.data(),
                    .claims = space.counters.data() + 1,
-                   .ready = space.counters.data() + 2};
+                   .ready = space.counters.data() + kClaims};
     gemm.x = space.x_tiles.data();
   }
   gemm.weights.scale[0] = call.global_scale;

@@ -151,6 +151,11 @@ __device__ __forceinline__ void bulk_copy(void* shared, const void* global, std:
       : "memory");
 }
 
+// cp.async.bulk.prefetch (9.7.9.25.4.3): into the second-level cache; address and bytes are multiples of 16.
+__device__ __forceinline__ void prefetch(const void* global, std::uint32_t bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(global), "r"(bytes) : "memory");
+}
+
 // ---- matrices of 8 x 8 b16 ------------------------------------------------------------------------------------------
 
 // ldmatrix.x4 (9.7.14.5.15): lane l gives the address of row l % 8 of matrix l / 8.

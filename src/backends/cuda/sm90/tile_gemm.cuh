@@ -33,6 +33,7 @@ struct TileItem {
   std::int32_t panel;       // first of the block's; -1: no more work
   std::int32_t columns;     // of the instance that runs it
   std::int32_t step_bytes;  // of its tokens, 64 K
+  float weight_scale[2];    // of the expert: of gate and up, or of down
 };
 
 template <class Config>
@@ -55,6 +56,12 @@ __device__ __forceinline__ int items_of_tile(const Gemm& gemm) {
   return (gemm.weights.panels + Config::kPanels - 1) / Config::kPanels;
 }
 
+// Tiles that the blocks begin at one time.
+template <class Config>
+__device__ __forceinline__ int tiles_at_once(const Gemm& gemm) {
+  return static_cast<int>(gridDim.x) / items_of_tile<Config>(gemm) + 1;
+}
+
 // Columns of the instance that a tile of `rows` runs in, of those from the Index-th on.
 template <class Config, int Index = 0>
 __device__ __forceinline__ int columns_for(int rows) {
@@ -71,6 +78,7 @@ __device__ __forceinline__ int columns_for(int rows) {
 // thread could not do that: the fence behind waiting for what others wrote waits for its own copies as well.
 template <class Config>
 __device__ __forceinline__ void scout_items(const Gemm& gemm, TileShared<Config>& shared, int lane) {
+  const GemmWeights& w = gemm.weights;
   const int items_each = items_of_tile<Config>(gemm);
   const int items = __ldcg(gemm.tiles.count) * items_each;
   int claimed = static_cast<int>(blockIdx.x);
@@ -84,7 +92,8 @@ __device__ __forceinline__ void scout_items(const Gemm& gemm, TileShared<Config>
               .index = index,
               .panel = claimed % items_each * Config::kPanels,
               .columns = columns_for<Config>(tile.rows),
-              .step_bytes = static_cast<std::int32_t>(cuda::tiled_columns(tile.rows)) * kTileK * 2};
+              .step_bytes = static_cast<std::int32_t>(cuda::tiled_columns(tile.rows)) * kTileK * 2,
+              .weight_scale = {w.scale[0][tile.expert], w.scale[1] != nullptr ? w.scale[1][tile.expert] : 0.0f}};
       if (gathers(gemm)) wait_for_rows(gemm, index, tile.rows, lane);
     }
     if (lane == 0) {
@@ -171,18 +180,24 @@ __device__ __forceinline__ void store_tile(const Gemm& gemm, const TileItem& wor
                                            const float (&sum)[Wgmmas][Sums]) {
   std::uint16_t* const h_tile =
       gemm.h_tiles + cuda::tiled_begin(work.tile, work.index) * cuda::tiled_k(gemm.weights.channels);
-  const Epilogue<Kind, true> epilogue(gemm, work.tile, panel, warp, lane, product_scale, 0, {.scales = x_scales},
-                                      h_tile);
+  const Epilogue<Kind, true> epilogue(gemm, work.tile, panel, warp, lane, product_scale, 0,
+                                      {.scales = x_scales, .weight_scale = work.weight_scale}, h_tile);
   // Rolled: unrolled, the epilogue's code would be 30 to 100 KB an instance, more than instruction caches hold.
   constexpr int kColumns = Config::kEpilogueColumns;
   constexpr int kParts = (2 * Wgmmas * Sums + kColumns - 1) / kColumns;
   const int parts = (work.tile.rows + kColumns - 1) / kColumns;
+  const auto store_all = [&]<bool kPlain>() {
 #pragma unroll 1
-  for (int part = 0; part < parts; ++part) {
-    float some[kColumns / 8][4];
-    pick<0, kParts>(part, sum, some);
-    epilogue.store(some, part * kColumns);
-  }
+    for (int part = 0; part < parts; ++part) {
+      float some[kColumns / 8][4];
+      pick<0, kParts>(part, sum, some);
+      epilogue.template store<kPlain>(some, part * kColumns);
+    }
+  };
+  if (epilogue.is_plain())
+    store_all.template operator()<true>();
+  else
+    store_all.template operator()<false>();
 }
 
 template <class Config>
@@ -314,7 +329,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1) tile_gemm_kernel(const __
     ptx::take_registers<Config::kMultiplyRegisters>();
     if (gathers(gemm)) {  // the first tiles: nothing else is to be done yet
       cuda::wait_for_previous();
-      gather_rows<kGatherSteps, false>(gemm, items_of_tile<Config>(gemm), lane);
+      gather_first_tiles(gemm, tiles_at_once<Config>(gemm), lane);
     }
     multiply_items<Kind, Weights>(gemm, shared, warp, lane);
   } else {
@@ -326,7 +341,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1) tile_gemm_kernel(const __
     } else if (warp == Config::kWarps + 1) {
       scout_items(gemm, shared, lane);
     } else if (gathers(gemm)) {
-      gather_rows<Config::kGatherLoads, true>(gemm, items_of_tile<Config>(gemm), lane);
+      gather_tiles<Config::kGatherLoads>(gemm, tiles_at_once<Config>(gemm), items_of_tile<Config>(gemm), lane);
     }
   }
 }

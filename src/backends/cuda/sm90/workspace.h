@@ -10,7 +10,8 @@
 
 namespace megamoe::sm90 {
 
-// Counters that a run begins at zero: first, of each of the four GEMMs, claims of items and of what is gathered.
+// Counters that a run begins at zero: first, of routed and shared rows each, claims of both GEMMs' items and two of
+// what is gathered.
 inline constexpr std::int64_t kClaims = 8;
 
 // NVFP4 activations as the GEMMs take them: E2M1 * E4M3 in bf16, which is exact, and a scale a row.
