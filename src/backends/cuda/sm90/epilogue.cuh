@@ -10,6 +10,7 @@
 #include "backends/cuda/sm90/gemm.h"
 #include "backends/cuda/sm90/packed_weight.h"
 #include "backends/cuda/sm90/ptx.cuh"
+#include "backends/cuda/sm90/source_row.cuh"
 #include "moe/activation_math.h"
 
 namespace megamoe::sm90 {
@@ -103,12 +104,6 @@ __device__ __forceinline__ void activate_all(const Activation& activation, float
   }
 }
 
-// The scale of the n-th row of a tile.
-__device__ __forceinline__ float look_up_x_scale(const Gemm& gemm, const cuda::TokenTile& tile, int n) {
-  const int row = tile.row + n;
-  return __ldcg(gemm.x_scale + (gemm.gather_top_k == 0 ? row : __ldcg(gemm.choice_of + row) / gemm.gather_top_k));
-}
-
 // What a block knows of a tile's rows by itself.
 struct OwnRows {
   const std::int32_t* choice_of = nullptr;  // in shared memory, where the block ordered the rows; nullptr: Gemm's
@@ -130,21 +125,25 @@ class TileRows {
   __device__ __forceinline__ float x_scale(int n) const {
     if constexpr (kLookedUp) return own_.scales[n];
     if (!has(n)) return 1.0f;
-    return __ldcg(gemm_.x_scale + (gemm_.gather_top_k == 0 ? row(n) : choice(n) / gemm_.gather_top_k));
+    return __ldcg(gemm_.x_scale + source_row(gemm_, own_.choice_of, tile_.row + n));
   }
   __device__ __forceinline__ float weight(int n) const {
     if (gemm_.row_weight == nullptr || !has(n)) return 1.0f;
-    return __ldg(gemm_.row_weight + choice(n));
+    return __ldg(gemm_.row_weight + choice_of_row(gemm_, own_.choice_of, tile_.row + n));
   }
 
  private:
-  __device__ __forceinline__ std::int32_t choice(int n) const {
-    return own_.choice_of != nullptr ? own_.choice_of[row(n)] : __ldcg(gemm_.choice_of + row(n));
-  }
-
   const Gemm& gemm_;
   const cuda::TokenTile& tile_;
   OwnRows own_;
+};
+
+// What most calls ask of the tile loop has code of its own, without the branches that all the rest would take again for
+// every few columns.
+enum class EpilogueCase : std::uint8_t {
+  kAny,
+  kBf16,   // no scales of rows, no biases, no weights of rows, SiLU; bf16: h to tiles, y to rows
+  kNvfp4,  // the same with scales of rows, and h in f32
 };
 
 // `warp` of the panel's eight, each 16 rows.
@@ -175,28 +174,30 @@ class Epilogue<GemmKind::kGateUp, kLookedUp> {
     up_bias_ = w.bias[1][at];
   }
 
-  // What most models ask for, bf16 to tiles: without the branches that the rest would take again for every few columns.
-  __device__ __forceinline__ bool is_plain() const {
-    return group_ < gemm_.weights.channels && !rows_.scales_x() && gemm_.weights.bias[0] == nullptr &&
-           gemm_.activation.kind != Activation::Kind::kSwigluOai && gemm_.row_weight == nullptr &&
-           gemm_.h_f32 == nullptr && gemm_.h_tiles != nullptr;
+  __device__ __forceinline__ EpilogueCase which() const {
+    if (group_ >= gemm_.weights.channels || gemm_.weights.bias[0] != nullptr || gemm_.row_weight != nullptr ||
+        gemm_.activation.kind == Activation::Kind::kSwigluOai)
+      return EpilogueCase::kAny;
+    if (rows_.scales_x()) return gemm_.h_f32 != nullptr ? EpilogueCase::kNvfp4 : EpilogueCase::kAny;
+    return gemm_.h_f32 == nullptr && gemm_.h_tiles != nullptr ? EpilogueCase::kBf16 : EpilogueCase::kAny;
   }
 
-  // Sums of tokens n0 .. n0 + 8 * Blocks - 1. All lanes of the warp call it. kPlain: is_plain().
-  template <bool kPlain, int Blocks>
+  // Sums of tokens n0 .. n0 + 8 * Blocks - 1. All lanes of the warp call it.
+  template <EpilogueCase kCase, int Blocks>
   __device__ __forceinline__ void store(const float (&sum)[Blocks][4], int n0) const {
+    constexpr bool kAny = kCase == EpilogueCase::kAny;
     float h[2 * Blocks], up[2 * Blocks];
-    if (!kPlain && group_ >= gemm_.weights.channels) {
+    if (kAny && group_ >= gemm_.weights.channels) {
       if (gemm_.h_tiles == nullptr) return;
 #pragma unroll
       for (int i = 0; i < 2 * Blocks; ++i) h[i] = 0.0f;  // what pads K to 64
       if constexpr (kLookedUp) store_tiles(h, n0);
       return;
     }
-    if (kPlain || !rows_.scales_x()) {
+    if (kAny ? !rows_.scales_x() : kCase == EpilogueCase::kBf16) {
       const float gate_scale = gate_scale_ * product_scale_;
       const float up_scale = up_scale_ * product_scale_;
-      if (kPlain || gemm_.weights.bias[0] == nullptr) {
+      if (!kAny || gemm_.weights.bias[0] == nullptr) {
 #pragma unroll
         for (int i = 0; i < 2 * Blocks; ++i) {  // as below with a bias of 0
           h[i] = __fmaf_rn(sum[i / 2][i % 2], gate_scale, 0.0f);
@@ -218,8 +219,9 @@ class Epilogue<GemmKind::kGateUp, kLookedUp> {
       }
     }
     // Of the tile loop columns past a tile's rows repeat one of them.
-    activate_all<kPlain>(gemm_.activation, h, up, [&](int i) { return kLookedUp || rows_.has(column(n0, i)); });
-    if constexpr (kPlain) return store_tiles(h, n0);
+    activate_all<!kAny>(gemm_.activation, h, up, [&](int i) { return kLookedUp || rows_.has(column(n0, i)); });
+    if constexpr (kCase == EpilogueCase::kBf16) return store_tiles(h, n0);
+    if constexpr (kCase == EpilogueCase::kNvfp4) return store_f32(h, n0);
     if (gemm_.row_weight != nullptr) {
 #pragma unroll
       for (int i = 0; i < 2 * Blocks; ++i) h[i] *= rows_.weight(column(n0, i));
@@ -300,18 +302,22 @@ class Epilogue<GemmKind::kDown, kLookedUp> {
     bias_[1] = bias[1];
   }
 
-  __device__ __forceinline__ bool is_plain() const {
-    return feature_ < gemm_.weights.channels && !rows_.scales_x() && gemm_.weights.bias[0] == nullptr &&
-           gemm_.y_bf16 != nullptr;
+  __device__ __forceinline__ EpilogueCase which() const {
+    if (feature_ >= gemm_.weights.channels || gemm_.weights.bias[0] != nullptr || gemm_.y_bf16 == nullptr)
+      return EpilogueCase::kAny;
+    return rows_.scales_x() ? EpilogueCase::kNvfp4 : EpilogueCase::kBf16;
   }
 
   // As kGateUp's. A thread has two neighbouring features of a token, eight lanes 16.
-  template <bool kPlain, int Blocks>
+  template <EpilogueCase kCase, int Blocks>
   __device__ __forceinline__ void store(const float (&sum)[Blocks][4], int n0) const {
-    if (!kPlain && feature_ >= gemm_.weights.channels) return;
-    const bool rounds = kPlain || gemm_.y_bf16 != nullptr;
+    constexpr bool kAny = kCase == EpilogueCase::kAny;
+    if (kAny && feature_ >= gemm_.weights.channels) return;
+    const bool rounds = !kAny || gemm_.y_bf16 != nullptr;
+    const bool has_bias = kAny && gemm_.weights.bias[0] != nullptr;
+    const bool scales_x = kAny ? rows_.scales_x() : kCase == EpilogueCase::kNvfp4;
     float y0[2 * Blocks], y1[2 * Blocks];
-    if (kPlain || (!rows_.scales_x() && gemm_.weights.bias[0] == nullptr)) {
+    if (!scales_x && !has_bias) {
       const float scale = scale_ * product_scale_;
 #pragma unroll
       for (int i = 0; i < 2 * Blocks; ++i) {  // as below with a bias of 0
@@ -319,8 +325,7 @@ class Epilogue<GemmKind::kDown, kLookedUp> {
         y1[i] = __fmaf_rn(sum[i / 2][2 + i % 2], scale, 0.0f);
       }
     } else {
-      const bool weighs_bias = gemm_.weights.bias[0] != nullptr && gemm_.row_weight != nullptr;
-      const bool scales_x = rows_.scales_x();
+      const bool weighs_bias = has_bias && gemm_.row_weight != nullptr;
 #pragma unroll
       for (int i = 0; i < 2 * Blocks; ++i) {
         const int n = column(n0, i);

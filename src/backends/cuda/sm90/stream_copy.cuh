@@ -6,6 +6,7 @@
 
 #include "backends/cuda/common/launch.cuh"
 #include "backends/cuda/sm90/ptx.cuh"
+#include "backends/cuda/sm90/source_row.cuh"
 #include "backends/cuda/sm90/stream_order.cuh"
 #include "backends/cuda/sm90/stream_stage.cuh"
 
@@ -140,12 +141,8 @@ __device__ __forceinline__ void copy_tokens(const Gemm& gemm, StreamShared<Confi
   if (stage.item < 0 || lane >= stage.tile.rows) return;
   if (mine.item != stage.item) {
     mine.item = stage.item;
-    std::int64_t row = stage.tile.row + lane;
-    if (gemm.gather_top_k != 0) {
-      const int choice = gemm.own_ids != nullptr ? shared.own.choice_of[row] : __ldcg(gemm.choice_of + row);
-      row = choice / gemm.gather_top_k;
-    }
-    mine.x = gemm.x + row * gemm.weights.k;
+    const std::int32_t* const own_choice_of = gemm.own_ids != nullptr ? shared.own.choice_of : nullptr;
+    mine.x = gemm.x + std::int64_t{source_row(gemm, own_choice_of, stage.tile.row + lane)} * gemm.weights.k;
   }
   ptx::bulk_copy(shared.tokens[slot] + lane * Config::kTokenStride, mine.x + stage.k_begin,
                  static_cast<std::uint32_t>(stage.k_count) * 2, &shared.full[slot], policy);

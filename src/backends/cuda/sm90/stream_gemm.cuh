@@ -108,7 +108,7 @@ __device__ __forceinline__ void multiply_item(const Gemm& gemm, StreamShared<Con
   }
   if (Kind == GemmKind::kGateUp && gemm.parts > 1 && !meet_in_memory<Config, Blocks>(gemm, stage, place, lane, sum))
     return;
-  epilogue.template store<false>(sum, 0);
+  epilogue.template store<EpilogueCase::kAny>(sum, 0);
 }
 
 template <GemmKind Kind, class Weights, class Config>

@@ -15,6 +15,7 @@
 
 #include "backends/cuda/sm90/gemm.h"
 #include "backends/cuda/sm90/ptx.cuh"
+#include "backends/cuda/sm90/source_row.cuh"
 
 namespace megamoe::sm90 {
 
@@ -54,8 +55,7 @@ __device__ __forceinline__ void gather_columns(const Gemm& gemm, const cuda::Tok
   const int k_begin = chunk * kGatherSteps * kTileK + lane % kLineLanes * 8;
   // A lane knows the row of one column.
   const auto source = [&](const cuda::TokenTile& of) {
-    const int row = of.row + min(min(first + lane, end - 1), of.rows - 1);
-    return gemm.gather_top_k == 0 ? row : __ldcg(gemm.choice_of + row) / gemm.gather_top_k;
+    return source_row(gemm, nullptr, of.row + min(min(first + lane, end - 1), of.rows - 1));
   };
   const int row = source(tile);
   // What some warp will ask for soon, these rows' next steps or the next tile's first: from the second-level cache it

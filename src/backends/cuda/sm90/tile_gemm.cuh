@@ -19,6 +19,7 @@
 #include "backends/cuda/sm90/epilogue.cuh"
 #include "backends/cuda/sm90/gemm.h"
 #include "backends/cuda/sm90/ptx.cuh"
+#include "backends/cuda/sm90/source_row.cuh"
 #include "backends/cuda/sm90/tile_config.h"
 #include "backends/cuda/sm90/tile_gather.cuh"
 #include "backends/cuda/sm90/wgmma.cuh"
@@ -186,18 +187,21 @@ __device__ __forceinline__ void store_tile(const Gemm& gemm, const TileItem& wor
   constexpr int kColumns = Config::kEpilogueColumns;
   constexpr int kParts = (2 * Wgmmas * Sums + kColumns - 1) / kColumns;
   const int parts = (work.tile.rows + kColumns - 1) / kColumns;
-  const auto store_all = [&]<bool kPlain>() {
+  const auto store_all = [&]<EpilogueCase kCase>() {
 #pragma unroll 1
     for (int part = 0; part < parts; ++part) {
       float some[kColumns / 8][4];
       pick<0, kParts>(part, sum, some);
-      epilogue.template store<kPlain>(some, part * kColumns);
+      epilogue.template store<kCase>(some, part * kColumns);
     }
   };
-  if (epilogue.is_plain())
-    store_all.template operator()<true>();
+  const EpilogueCase which = epilogue.which();
+  if (which == EpilogueCase::kBf16)
+    store_all.template operator()<EpilogueCase::kBf16>();
+  else if (which == EpilogueCase::kNvfp4)
+    store_all.template operator()<EpilogueCase::kNvfp4>();
   else
-    store_all.template operator()<false>();
+    store_all.template operator()<EpilogueCase::kAny>();
 }
 
 template <class Config>
@@ -271,7 +275,7 @@ __device__ __forceinline__ int multiply_tile(const Gemm& gemm, TileShared<Config
     float* const scales = shared.x_scale[group];
     ptx::meet_threads<128>(1 + group);  // everyone is done with the tile before
     for (int n = tile_lane; n < Columns; n += 128)
-      scales[n] = look_up_x_scale(gemm, work.tile, min(n, work.tile.rows - 1));
+      scales[n] = __ldcg(gemm.x_scale + source_row(gemm, nullptr, work.tile.row + min(n, work.tile.rows - 1)));
     ptx::meet_threads<128>(1 + group);
   }
 #pragma unroll
