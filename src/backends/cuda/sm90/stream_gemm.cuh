@@ -44,7 +44,7 @@ __device__ __forceinline__ void multiply_step(std::uint32_t tile, int tile_lane,
   const auto multiply = [&]<int Step>() {
     if (Step >= count) return;  // columns past K hold anything, NaN too
     std::uint32_t a[4];
-    weights.template fragment<Step>(a);
+    weights.template fragment<Step>(a, kScaleExponent);
 #pragma unroll
     for (int n = 0; n < Blocks; ++n) ptx::mma_m16n8k16(sum[n], a, b[n][2 * Step], b[n][2 * Step + 1]);
   };

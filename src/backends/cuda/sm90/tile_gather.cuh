@@ -4,8 +4,8 @@
 // reads them at the speed of the memory while the tensor cores idle: 4 to 8 % of a large batch. Here two warps of each
 // block do it, a few tiles ahead of the products. A unit of work is (tile, kGatherSteps of 64 K, kGatherRows
 // columns), claimed in that order. Whoever is done adds its pieces of kGatherPiece columns to the counter of (tile,
-// steps); the scout waits for all of a tile's. Before the first tiles are there nobody can multiply, so that for these
-// the multiplying warps take a piece each, of which there are as many as warps on the device.
+// steps); the scout waits for all of a tile's. Before the first tiles are there nobody can multiply, so that all warps
+// of the device take a piece of these, of which there are about as many.
 //
 // Claims are dynamic, and a warp that has a unit waits for nobody but earlier units: so the call comes to its end
 // however few of its blocks the device holds at a time.
@@ -41,7 +41,7 @@ __device__ __forceinline__ void wait_for_rows(const Gemm& gemm, int tile, std::i
 // Columns [first, end) of a tile, and the chunk-th kGatherSteps of 64 K. Columns past the tile's rows, up to the next
 // multiple of 16, repeat the last row: they are multiplied too, and numbers of a common size take the epilogue's short
 // way. InFlight: loads of a lane, four registers each.
-template <int InFlight>
+template <int InFlight, bool kLooksAhead>
 __device__ __forceinline__ void gather_columns(const Gemm& gemm, const cuda::TokenTile& tile,
                                                const cuda::TokenTile& next, int index, int chunk, int first, int end,
                                                int lane) {
@@ -58,17 +58,20 @@ __device__ __forceinline__ void gather_columns(const Gemm& gemm, const cuda::Tok
     return source_row(gemm, nullptr, of.row + min(min(first + lane, end - 1), of.rows - 1));
   };
   const int row = source(tile);
-  // What some warp will ask for soon, these rows' next steps or the next tile's first: from the second-level cache it
-  // comes twice as fast.
-  const int next_begin = (chunk + 1) * kGatherSteps * kTileK;
-  const bool next_steps = next_begin < k;
-  const int next_row = next_steps ? row : source(next);
-  const int next_k = next_steps ? next_begin : 0;
-  if (lane < end - first)
-    ptx::prefetch(gemm.gather.from + std::int64_t{next_row} * k + next_k, min(kGatherSteps * kTileK, k - next_k) * 2);
+  if constexpr (kLooksAhead) {
+    // What some warp will ask for soon, these rows' next steps or the next tile's first: from the second-level cache it
+    // comes twice as fast.
+    const int next_begin = (chunk + 1) * kGatherSteps * kTileK;
+    const bool next_steps = next_begin < k;
+    const int next_row = next_steps ? row : source(next);
+    const int next_k = next_steps ? next_begin : 0;
+    if (lane < end - first)
+      ptx::prefetch(gemm.gather.from + std::int64_t{next_row} * k + next_k, min(kGatherSteps * kTileK, k - next_k) * 2);
+  }
   std::uint16_t* const to_first = gemm.gather.to + cuda::tiled_begin(tile, index) * cuda::tiled_k(k) +
                                   cuda::tiled_at(columns, first, chunk * kGatherSteps * kTileK);
-  for (int c = lane / kLineLanes; c < end - first; c += kRowsAtOnce) {
+  for (int group = 0; group < end - first; group += kRowsAtOnce) {
+    const int c = group + lane / kLineLanes;
     const std::uint16_t* from = gemm.gather.from + std::int64_t{__shfl_sync(0xFFFFFFFFu, row, c)} * k + k_begin;
     std::uint16_t* to = to_first + cuda::tiled_at(0, c, lane % kLineLanes * 8);
 #pragma unroll 1
@@ -96,7 +99,7 @@ __device__ __forceinline__ void gather_columns(const Gemm& gemm, const cuda::Tok
 
 // Units of `Columns` columns of the tiles [begin, end), as they are claimed from a counter. `wait(tile)` comes before
 // a unit of the tile.
-template <int Columns, int InFlight, class Wait>
+template <int Columns, int InFlight, bool kLooksAhead, class Wait>
 __device__ __forceinline__ void gather_units(const Gemm& gemm, int begin, int end, std::int32_t* claims, int lane,
                                              const Wait& wait) {
   const int chunks = static_cast<int>(gather_chunks(gemm.weights.k));
@@ -119,14 +122,14 @@ __device__ __forceinline__ void gather_units(const Gemm& gemm, int begin, int en
     const int columns = static_cast<int>(cuda::tiled_columns(tile.rows));
     if (first >= columns) continue;
     wait(index);
-    gather_columns<InFlight>(gemm, tile, next, index, chunk, first, min(first + Columns, columns), lane);
+    gather_columns<InFlight, kLooksAhead>(gemm, tile, next, index, chunk, first, min(first + Columns, columns), lane);
   }
 }
 
-// The multiplying warps, before their first item. All lanes of the warp.
+// All warps, before their first item. All lanes of the warp.
 __device__ __forceinline__ void gather_first_tiles(const Gemm& gemm, int first_tiles, int lane) {
   const int end = min(__ldcg(gemm.tiles.count), first_tiles);
-  gather_units<kGatherPiece, kGatherSteps>(gemm, 0, end, gemm.gather.claims, lane, [](int) {});
+  gather_units<kGatherPiece, kGatherSteps, false>(gemm, 0, end, gemm.gather.claims, lane, [](int) {});
 }
 
 // The gathering warps: what is left. All lanes of the warp. `items_of_tile`: as the scout counts items.
@@ -135,7 +138,7 @@ __device__ __forceinline__ void gather_tiles(const Gemm& gemm, int first_tiles, 
   // Tiles gathered long before their turn would have left the second-level cache by then. As many as all blocks begin
   // at one time, and one, are near enough.
   const int ahead = first_tiles + 1;
-  gather_units<kGatherRows, InFlight>(
+  gather_units<kGatherRows, InFlight, true>(
       gemm, first_tiles, __ldcg(gemm.tiles.count), gemm.gather.claims + 1, lane, [&](int tile) {
         while (tile > (static_cast<int>(gridDim.x) + ptx::load_relaxed(gemm.claims)) / items_of_tile + ahead)
           __nanosleep(500);

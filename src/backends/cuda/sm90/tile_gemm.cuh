@@ -250,7 +250,7 @@ __device__ __forceinline__ int multiply_tile(const Gemm& gemm, TileShared<Config
 #pragma unroll
         for (int tile = 0; tile < kTiles; ++tile) {
           std::uint32_t a[4];
-          weights[tile].template fragment<Step>(a);
+          weights[tile].template fragment<Step>(a, kScaleExponentInMemory);
           ptx::wgmma_fence();
 #pragma unroll
           for (int n = 0; n < kWgmmas; ++n) wgmma(sum[tile][n], a, tokens + Step * 2 + n * kNextB);
@@ -328,13 +328,15 @@ __global__ void __launch_bounds__(Config::kThreads, 1) tile_gemm_kernel(const __
     ptx::mbarrier_init(&shared.lead, 4);
     ptx::fence_mbarrier_init();
   }
+  // The first tiles: nothing else is to be done yet. In front of the barrier: in the multiplying warps' branch the
+  // compiler no longer held the main loop's numbers for uniform, 20 of its 180 instructions.
+  if (gathers(gemm)) {
+    cuda::wait_for_previous();
+    gather_first_tiles(gemm, tiles_at_once<Config>(gemm), lane);
+  }
   __syncthreads();
   if (warp < Config::kWarps) {
     ptx::take_registers<Config::kMultiplyRegisters>();
-    if (gathers(gemm)) {  // the first tiles: nothing else is to be done yet
-      cuda::wait_for_previous();
-      gather_first_tiles(gemm, tiles_at_once<Config>(gemm), lane);
-    }
     multiply_items<Kind, Weights>(gemm, shared, warp, lane);
   } else {
     ptx::give_registers<Config::kFeedRegisters>();
