@@ -290,13 +290,14 @@ void integer_rows(const std::uint8_t* panel, std::int64_t begin, std::int64_t en
 }
 
 template <class Scales>
-void integer_dot(const std::byte* panel, std::int64_t k, const ActivationRow* activations, std::int64_t rows,
-                 float* out) {
+void integer_dot(const std::byte* panel, std::int64_t k, std::int64_t panels, const ActivationRow* activations,
+                 std::int64_t rows, float* out) {
   const std::int64_t tiles = tiles_of(k);
   const std::int64_t step = rows == 1 ? tiles : Pass<4>::kTiles;
-  for (std::int64_t tile = 0; tile < tiles; tile += step)
-    integer_rows<Scales>(reinterpret_cast<const std::uint8_t*>(panel), tile, std::min(tiles, tile + step), activations,
-                         rows, out);
+  for (std::int64_t p = 0; p < panels; ++p, panel += tiles * kTileBytes, out += rows * kLanes)
+    for (std::int64_t tile = 0; tile < tiles; tile += step)
+      integer_rows<Scales>(reinterpret_cast<const std::uint8_t*>(panel), tile, std::min(tiles, tile + step),
+                           activations, rows, out);
 }
 
 }  // namespace HWY_NAMESPACE
