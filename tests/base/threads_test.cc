@@ -34,6 +34,21 @@ TEST(threads, each_step_runs_once) {
   threads.each(0, [](std::int64_t, int) { FAIL() << "a loop of no steps ran one"; });
 }
 
+// Ranges of no step, of one, and more workers than ranges; some steps take long, so that others are taken over.
+TEST(threads, each_step_runs_once_whatever_the_numbers) {
+  for (const int count : {2, 3, 5, 70}) {
+    const Threads threads(count);
+    for (const std::int64_t steps : {1, 2, 3, 63, 64, 65, 1000}) {
+      std::vector<std::atomic<int>> calls(static_cast<std::size_t>(steps));
+      threads.each(steps, [&](std::int64_t i, int) {
+        for (std::atomic<int> spin = 0; i % 97 == 0 && spin < 10000;) ++spin;
+        ++calls[static_cast<std::size_t>(i)];
+      });
+      for (const auto& call : calls) ASSERT_EQ(call, 1) << count << " threads, " << steps << " steps";
+    }
+  }
+}
+
 TEST(threads, workers_are_below_the_count_and_never_shared) {
   const Threads threads(3);
   std::vector<std::atomic<int>> busy(3);
