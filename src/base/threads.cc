@@ -4,15 +4,25 @@
 #include "base/threads.h"
 
 #include <tbb/global_control.h>
+#include <tbb/info.h>
 #include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
+#include <tbb/task_group.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <exception>
+#include <fstream>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "megamoe/error.h"
+
+#if defined(MEGAMOE_THREAD_SANITIZER) || defined(__SANITIZE_ADDRESS__)
+#define MEGAMOE_SANITIZED
+#endif
 
 #if defined(MEGAMOE_THREAD_SANITIZER)
 extern "C" void __tsan_acquire(void* address);
@@ -92,20 +102,113 @@ class Ranges {
 
 }  // namespace
 
+constexpr int kAnyNode = -1;
+
+// The arenas of all nodes; one where nothing is known of nodes.
 struct Threads::Arena {
-  explicit Arena(int count) : arena(count) {
+  static constexpr std::size_t kMostNodes = 16;
+
+  struct Node {
+    tbb::task_arena arena;
+    int first_worker;
+    int count;
+  };
+
+  Arena(std::span<const NumaNode> of, int count) {
     if (count > tbb::info::default_concurrency())
       more_than_cores.emplace(tbb::global_control::max_allowed_parallelism, static_cast<std::size_t>(count));
-    arena.initialize();
+    nodes.reserve(of.size());  // a copy of an arena would have to be initialised again
+    int first_worker = 0;
+    for (const NumaNode& node : of) {
+      nodes.push_back({arena_on(node), first_worker, node.count});
+      nodes.back().arena.initialize();
+      first_worker += node.count;
+    }
   }
+
+  static tbb::task_arena arena_on(const NumaNode& node) {
+    if (node.id == kAnyNode) return tbb::task_arena(node.count);
+    return tbb::task_arena(tbb::task_arena::constraints(node.id, node.count));
+  }
+
+  // Calls body(worker) in one task for each worker of a node; returns when all have.
+  template <class Body>
+  static void on_node(const Node& node, const Body& body) {
+    tbb::parallel_for(
+        tbb::blocked_range<int>(0, node.count, 1),
+        [&](const tbb::blocked_range<int>&) { body(node.first_worker + tbb::this_task_arena::current_thread_index()); },
+        tbb::simple_partitioner());
+  }
+
+  // The same on all nodes. The calling thread works on the first one, and then where others are not done.
+  template <class Body>
+  void on_all(const Body& body) {
+    if (nodes.size() == 1) return nodes[0].arena.execute([&] { on_node(nodes[0], body); });
+    std::array<tbb::task_group, kMostNodes> groups;
+    for (std::size_t n = 1; n < nodes.size(); ++n)
+      nodes[n].arena.execute([&] { groups[n].run([&, n] { on_node(nodes[n], body); }); });
+    std::exception_ptr failure;
+    const auto keep_failure = [&](const auto& wait) {
+      try {
+        wait();
+      } catch (...) {
+        failure = std::current_exception();
+      }
+    };
+    nodes[0].arena.execute([&] { keep_failure([&] { on_node(nodes[0], body); }); });
+    for (std::size_t n = 1; n < nodes.size(); ++n)
+      nodes[n].arena.execute([&] { keep_failure([&] { groups[n].wait(); }); });
+    if (failure) std::rethrow_exception(failure);
+  }
+
   std::optional<tbb::global_control> more_than_cores;  // oneTBB never makes more threads than cores unasked
-  tbb::task_arena arena;
+  std::vector<Node> nodes;
 };
+
+namespace {
+
+// oneTBB asks hwloc through a library that it loads when it is first asked: some milliseconds, and sanitizers refuse
+// the way it is loaded. So the system is asked first.
+bool has_several_nodes() {
+#if defined(MEGAMOE_SANITIZED)
+  return false;
+#else
+  std::ifstream file("/sys/devices/system/node/has_cpu");  // "0", "0-1", "0,2"
+  std::string nodes;
+  file >> nodes;
+  return nodes.find_first_of("-,") != std::string::npos;
+#endif
+}
+
+std::vector<NumaNode> nodes_of_machine() {
+  std::vector<NumaNode> nodes;
+  for (const tbb::numa_node_id id : tbb::info::numa_nodes())
+    nodes.push_back({static_cast<int>(id), tbb::info::default_concurrency(id)});
+  return nodes;
+}
+
+int workers_of(std::span<const NumaNode> nodes) {
+  int count = 0;
+  for (const NumaNode& node : nodes) count += node.count;
+  return count;
+}
+
+}  // namespace
 
 Threads::Threads(int count) : count_(count) {
   if (count < 0) throw Error(Code::kInvalidArgument, "threads: asked ", count, ", accepted: 0 (all) or more");
-  if (count_ == 0) count_ = tbb::info::default_concurrency();
-  arena_ = std::make_unique<Arena>(count_);
+  const int all = tbb::info::default_concurrency();
+  if (count_ == 0) count_ = all;
+  std::vector<NumaNode> nodes;
+  if (count_ == all && has_several_nodes()) nodes = nodes_of_machine();
+  if (workers_of(nodes) != all || nodes.size() > Arena::kMostNodes) nodes = {{kAnyNode, count_}};
+  arena_ = std::make_unique<Arena>(nodes, count_);
+}
+
+Threads::Threads(std::span<const NumaNode> nodes) : count_(workers_of(nodes)) {
+  if (nodes.empty() || nodes.size() > Arena::kMostNodes)
+    throw Error(Code::kInvalidArgument, "threads: asked ", nodes.size(), " nodes, accepted: 1 to ", Arena::kMostNodes);
+  arena_ = std::make_unique<Arena>(nodes, count_);
 }
 
 Threads::~Threads() = default;
@@ -121,23 +224,17 @@ void Threads::run(std::int64_t steps, Step step, const void* context) const {
   char join = 0;
   __tsan_release(&fork);
   Ranges ranges(steps, count_);
-  arena_->arena.execute([&] {
-    tbb::parallel_for(
-        tbb::blocked_range<int>(0, count_, 1),
-        [&](const tbb::blocked_range<int>&) {
-          const int worker = tbb::this_task_arena::current_thread_index();
-          try {
-            ranges.work(worker, [&](std::int64_t i) {
-              __tsan_acquire(&fork);
-              step(context, i, worker);
-              __tsan_release(&join);
-            });
-          } catch (...) {
-            ranges.drop_all();
-            throw;
-          }
-        },
-        tbb::simple_partitioner());
+  arena_->on_all([&](int worker) {
+    try {
+      ranges.work(worker, [&](std::int64_t i) {
+        __tsan_acquire(&fork);
+        step(context, i, worker);
+        __tsan_release(&join);
+      });
+    } catch (...) {
+      ranges.drop_all();
+      throw;
+    }
   });
   __tsan_acquire(&join);
 }

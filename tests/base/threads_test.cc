@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
+#include <span>
 #include <vector>
 
 #include "megamoe/error.h"
@@ -67,6 +69,33 @@ TEST(threads, exception_of_a_step_comes_back) {
                               if (i == 50) throw Error(Code::kInternal, "step 50");
                             }),
                Error);
+}
+
+// Arenas as for two or three nodes, wherever their workers really run.
+TEST(threads, arenas_of_nodes_share_one_loop) {
+  const std::array<NumaNode, 3> nodes{{{-1, 2}, {-1, 1}, {-1, 2}}};
+  for (const std::size_t count : {2, 3}) {
+    const Threads threads(std::span<const NumaNode>(nodes.data(), count));
+    EXPECT_EQ(threads.count(), count == 2 ? 3 : 5);
+    std::vector<std::atomic<int>> busy(static_cast<std::size_t>(threads.count()));
+    for (int round = 0; round < 50; ++round) {
+      std::vector<int> calls(1000);  // plain: what a loop wrote is seen after it
+      threads.each(1000, [&](std::int64_t i, int worker) {
+        ASSERT_LT(worker, threads.count());
+        EXPECT_EQ(busy[static_cast<std::size_t>(worker)].fetch_add(1), 0);
+        ++calls[static_cast<std::size_t>(i)];
+        busy[static_cast<std::size_t>(worker)].fetch_sub(1);
+      });
+      for (const int call : calls) ASSERT_EQ(call, 1);
+    }
+    for (const std::int64_t bad : {0, 500, 999})
+      EXPECT_THROW(threads.each(1000,
+                                [&](std::int64_t i, int) {
+                                  if (i == bad) throw Error(Code::kInternal, "step");
+                                }),
+                   Error);
+  }
+  EXPECT_THROW(Threads{std::span<const NumaNode>()}, Error);
 }
 
 TEST(threads, counts) {
