@@ -107,6 +107,13 @@ constexpr int kAnyNode = -1;
 // The arenas of all nodes; one where nothing is known of nodes.
 struct Threads::Arena {
   static constexpr std::size_t kMostNodes = 16;
+  static constexpr int kFewestWorkers =
+      2;  // oneTBB makes room for two in an arena of one, and the second would be another node's first
+
+  static bool takes(std::span<const NumaNode> nodes) {
+    return !nodes.empty() && nodes.size() <= kMostNodes &&
+           std::all_of(nodes.begin(), nodes.end(), [](const NumaNode& node) { return node.count >= kFewestWorkers; });
+  }
 
   struct Node {
     tbb::task_arena arena;
@@ -120,15 +127,17 @@ struct Threads::Arena {
     nodes.reserve(of.size());  // a copy of an arena would have to be initialised again
     int first_worker = 0;
     for (const NumaNode& node : of) {
-      nodes.push_back({arena_on(node), first_worker, node.count});
+      nodes.push_back({arena_on(node, nodes.empty() ? 1 : 0), first_worker, node.count});
       nodes.back().arena.initialize();
       first_worker += node.count;
     }
   }
 
-  static tbb::task_arena arena_on(const NumaNode& node) {
-    if (node.id == kAnyNode) return tbb::task_arena(node.count);
-    return tbb::task_arena(tbb::task_arena::constraints(node.id, node.count));
+  // `own` places are kept for threads that call. They work on the first node: a place kept for them elsewhere would be
+  // a core without a worker.
+  static tbb::task_arena arena_on(const NumaNode& node, unsigned own) {
+    if (node.id == kAnyNode) return tbb::task_arena(node.count, own);
+    return tbb::task_arena(tbb::task_arena::constraints().set_numa_id(node.id).set_max_concurrency(node.count), own);
   }
 
   // Calls body(worker) in one task for each worker of a node; returns when all have.
@@ -201,13 +210,15 @@ Threads::Threads(int count) : count_(count) {
   if (count_ == 0) count_ = all;
   std::vector<NumaNode> nodes;
   if (count_ == all && has_several_nodes()) nodes = nodes_of_machine();
-  if (workers_of(nodes) != all || nodes.size() > Arena::kMostNodes) nodes = {{kAnyNode, count_}};
+  if (workers_of(nodes) != all || !Arena::takes(nodes)) nodes = {{kAnyNode, count_}};
   arena_ = std::make_unique<Arena>(nodes, count_);
 }
 
 Threads::Threads(std::span<const NumaNode> nodes) : count_(workers_of(nodes)) {
-  if (nodes.empty() || nodes.size() > Arena::kMostNodes)
-    throw Error(Code::kInvalidArgument, "threads: asked ", nodes.size(), " nodes, accepted: 1 to ", Arena::kMostNodes);
+  if (!Arena::takes(nodes))
+    throw Error(Code::kInvalidArgument, "threads: asked ", nodes.size(), " nodes, ", count_,
+                " workers, accepted: 1 to ", Arena::kMostNodes, " nodes of ", Arena::kFewestWorkers,
+                " workers or more");
   arena_ = std::make_unique<Arena>(nodes, count_);
 }
 
@@ -224,7 +235,7 @@ void Threads::run(std::int64_t steps, Step step, const void* context) const {
   char join = 0;
   __tsan_release(&fork);
   Ranges ranges(steps, count_);
-  arena_->on_all([&](int worker) {
+  const auto work = [&](int worker) {
     try {
       ranges.work(worker, [&](std::int64_t i) {
         __tsan_acquire(&fork);
@@ -233,9 +244,16 @@ void Threads::run(std::int64_t steps, Step step, const void* context) const {
       });
     } catch (...) {
       ranges.drop_all();
+      __tsan_release(&join);
       throw;
     }
-  });
+  };
+  try {
+    arena_->on_all(work);
+  } catch (...) {
+    __tsan_acquire(&join);
+    throw;
+  }
   __tsan_acquire(&join);
 }
 

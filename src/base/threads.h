@@ -25,7 +25,7 @@ struct NumaNode {
 class Threads {
  public:
   explicit Threads(int count = 0);  // 0: as many as this process may run on; throws kInvalidArgument if negative
-  explicit Threads(std::span<const NumaNode> nodes);  // an arena for each of at most 16
+  explicit Threads(std::span<const NumaNode> nodes);  // 1 to 16 of at least 2 workers; otherwise kInvalidArgument
   ~Threads();
   Threads(Threads&&) noexcept;
   Threads& operator=(Threads&&) noexcept;
