@@ -3,17 +3,29 @@
 //   const Threads threads(4);                                  // once, when a plan is made
 //   threads.each(tiles, [&](std::int64_t tile, int worker) { ... });   // allocates nothing of its own
 //
-// The order of steps is not fixed, so a step writes only what no other step of the loop reads or writes.
+// The order of steps is not fixed, so a step writes only what no other step of the loop reads or writes. Worker w
+// begins with steps w / count of the way through, and takes others when it is through with those.
+//
+// Where all cores of a machine with several NUMA nodes are asked for, each node has an arena of workers that stay on
+// it, and workers are numbered node by node. So memory that one loop over experts was first to write lies where later
+// loops over them begin.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <span>
 
 namespace megamoe {
+
+struct NumaNode {
+  int id;     // oneTBB's; -1: any
+  int count;  // workers on it
+};
 
 class Threads {
  public:
   explicit Threads(int count = 0);  // 0: as many as this process may run on; throws kInvalidArgument if negative
+  explicit Threads(std::span<const NumaNode> nodes);  // 1 to 16 of at least 2 workers; otherwise kInvalidArgument
   ~Threads();
   Threads(Threads&&) noexcept;
   Threads& operator=(Threads&&) noexcept;

@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
+#include <span>
 #include <vector>
 
 #include "megamoe/error.h"
@@ -34,6 +36,21 @@ TEST(threads, each_step_runs_once) {
   threads.each(0, [](std::int64_t, int) { FAIL() << "a loop of no steps ran one"; });
 }
 
+// Ranges of no step, of one, and more workers than ranges; some steps take long, so that others are taken over.
+TEST(threads, each_step_runs_once_whatever_the_numbers) {
+  for (const int count : {2, 3, 5, 70}) {
+    const Threads threads(count);
+    for (const std::int64_t steps : {1, 2, 3, 63, 64, 65, 1000}) {
+      std::vector<std::atomic<int>> calls(static_cast<std::size_t>(steps));
+      threads.each(steps, [&](std::int64_t i, int) {
+        for (std::atomic<int> spin = 0; i % 97 == 0 && spin < 10000;) ++spin;
+        ++calls[static_cast<std::size_t>(i)];
+      });
+      for (const auto& call : calls) ASSERT_EQ(call, 1) << count << " threads, " << steps << " steps";
+    }
+  }
+}
+
 TEST(threads, workers_are_below_the_count_and_never_shared) {
   const Threads threads(3);
   std::vector<std::atomic<int>> busy(3);
@@ -52,6 +69,35 @@ TEST(threads, exception_of_a_step_comes_back) {
                               if (i == 50) throw Error(Code::kInternal, "step 50");
                             }),
                Error);
+}
+
+// Arenas as for two or three nodes, wherever their workers really run.
+TEST(threads, arenas_of_nodes_share_one_loop) {
+  const std::array<NumaNode, 3> nodes{{{-1, 2}, {-1, 3}, {-1, 2}}};
+  for (const std::size_t count : {2, 3}) {
+    const Threads threads(std::span<const NumaNode>(nodes.data(), count));
+    EXPECT_EQ(threads.count(), count == 2 ? 5 : 7);
+    std::vector<std::atomic<int>> busy(static_cast<std::size_t>(threads.count()));
+    for (int round = 0; round < 50; ++round) {
+      std::vector<int> calls(1000);  // plain: what a loop wrote is seen after it
+      threads.each(1000, [&](std::int64_t i, int worker) {
+        ASSERT_LT(worker, threads.count());
+        EXPECT_EQ(busy[static_cast<std::size_t>(worker)].fetch_add(1), 0);
+        ++calls[static_cast<std::size_t>(i)];
+        busy[static_cast<std::size_t>(worker)].fetch_sub(1);
+      });
+      for (const int call : calls) ASSERT_EQ(call, 1);
+    }
+    for (const std::int64_t bad : {0, 500, 999})
+      EXPECT_THROW(threads.each(1000,
+                                [&](std::int64_t i, int) {
+                                  if (i == bad) throw Error(Code::kInternal, "step");
+                                }),
+                   Error);
+  }
+  EXPECT_THROW(Threads{std::span<const NumaNode>()}, Error);
+  const std::array<NumaNode, 2> one_worker{{{-1, 2}, {-1, 1}}};
+  EXPECT_THROW(Threads{std::span<const NumaNode>(one_worker)}, Error);
 }
 
 TEST(threads, counts) {

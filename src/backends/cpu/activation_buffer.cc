@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "backends/cpu/kernels_plain.h"
 #include "backends/cpu/packed_layout.h"
 #include "megamoe/formats/bf16.h"
 #include "megamoe/formats/nvfp4.h"
@@ -19,22 +20,6 @@ constexpr std::int64_t kPart = 64;  // elements whose tiny values are noted toge
 template <class T>
 T* at(std::span<T> all, std::int64_t row, std::int64_t width) {
   return all.data() + row * width;
-}
-
-// Whether a value is not zero and below 2^-90.
-bool any_is_tiny(const std::uint16_t* bits, std::int64_t count) {
-  constexpr std::uint16_t kSmallest = (127 - 90) << 7;
-  unsigned found = 0;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const unsigned magnitude = bits[i] & 0x7FFFu;
-    found |= static_cast<unsigned>(magnitude - 1 < kSmallest - 1u);
-  }
-  return found != 0;
-}
-
-// Elements 1 and 2 of each four change places; the count is a multiple of 4. Its own inverse.
-void reorder_pairs(std::uint16_t* bits, std::int64_t count) {
-  for (std::int64_t i = 0; i < count; i += 4) std::swap(bits[i + 1], bits[i + 2]);
 }
 
 }  // namespace
@@ -90,10 +75,8 @@ void ActivationBuffer::store_bf16(std::int64_t row, std::int64_t begin, std::spa
       kernels_->widen_bf16(rounded, n, at(wide_, row, stride_) + begin + done);
       continue;
     }
-    std::uint16_t* to = at(bf16_, row, stride_) + begin + done;
-    kernels_->round_bf16(values.data() + done, n, to);
-    tiny_[static_cast<std::size_t>(row * parts_ + (begin + done) / kPart)] = any_is_tiny(to, n) ? 1 : 0;
-    reorder_pairs(to, n);
+    const bool tiny = kernels_->round_bf16_pairs(values.data() + done, n, at(bf16_, row, stride_) + begin + done);
+    tiny_[static_cast<std::size_t>(row * parts_ + (begin + done) / kPart)] = tiny ? 1 : 0;
   }
 }
 
@@ -134,7 +117,7 @@ void ActivationBuffer::copy_to(std::int64_t rows, std::span<const float> unround
         std::uint16_t* to = out.bf16.data() + row * k_;
         if (kernels_->bf16_rows) {
           std::copy_n(at(bf16_, row, stride_), k_, to);
-          reorder_pairs(to, k_);
+          plain::reorder_pairs(to, k_);
         } else {
           kernels_->round_bf16(at(wide_, row, stride_), k_, to);
         }

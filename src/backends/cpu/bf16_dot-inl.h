@@ -2,9 +2,9 @@
 // a machine with AVX3_DL has AVX512-BF16 too (Zen 4, Sapphire Rapids).
 //
 // A weight, e2m1 times its block's scale, is exact in bf16. Few rows decode in registers, many once into 16 KiB of
-// pairs that all of them use; the products are the same, each lane's sum runs over the pairs in order, and so the bits
-// are the same, too. BF16 weights stay with the f32 loop: theirs may be subnormal, which the instruction takes for
-// zero.
+// pairs that all of them use, while the products with the pairs before are computed; the products are the same, each
+// lane's sum runs over the pairs in order, and so the bits are the same, too. BF16 weights stay with the f32 loop:
+// theirs may be subnormal, which the instruction takes for zero.
 
 #if defined(MEGAMOE_CPU_BF16_DOT_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef MEGAMOE_CPU_BF16_DOT_INL_H_
@@ -38,9 +38,9 @@ HWY_INLINE __m512 dot_pair(__m512 sum, __m512i weights, __m512i activations) {
 #endif
 }
 
-HWY_INLINE __m512i broadcast_pair(const ActivationRow& row, std::int64_t pair) {
+HWY_INLINE __m512i broadcast_pair(const std::uint16_t* row, std::int64_t pair) {
   std::int32_t word;
-  std::memcpy(&word, row.bf16 + 2 * pair, sizeof(word));
+  std::memcpy(&word, row + 2 * pair, sizeof(word));
   return _mm512_set1_epi32(word);
 }
 
@@ -48,160 +48,245 @@ constexpr std::int64_t kPairBytes = 4 * kLanes;  // of a panel
 
 // ---- Decoding -------------------------------------------------------------------------------------------------------
 
-// bf16 bits of e2m1 magnitude m times the largest scale with mantissa f, at index 8 f + m. Smaller scales are the same
-// bits less a multiple of the exponent's unit; subtraction saturates, so that zero stays zero.
-constexpr int kLargestScaleExponent = 8 + kUe5m3Bias;
-constexpr auto kProducts = [] {
-  std::array<std::uint16_t, 64> bits{};
-  for (unsigned fraction = 0; fraction < 8; ++fraction)
-    for (unsigned magnitude = 0; magnitude < 8; ++magnitude) {
-      const float scale =
-          ue5m3_to_float(static_cast<std::uint8_t>(static_cast<unsigned>(kLargestScaleExponent) << 3 | fraction));
-      bits[8 * fraction + magnitude] =
-          bf16_from_float(0.5f * static_cast<float>(doubled_of_packed(static_cast<int>(2 * magnitude))) * scale);
-    }
-  return bits;
+// The bf16 bits of a weight are those of its block's scale, UE5M3 moved into place, plus what depends on nothing but
+// the weight's magnitude and the scale's fraction: the addend at index 16 (fraction / 2) + 2 magnitude + fraction % 2.
+// The addend has bf16's bias, and a bit where the sign will be.
+constexpr auto kAddends = [] {
+  std::array<std::uint16_t, 64> addends{};
+  for (unsigned i = 0; i < addends.size(); ++i) {
+    const unsigned fraction = i / 16 * 2 + i % 2;
+    const auto scale = static_cast<std::uint8_t>(16 << 3 | fraction);
+    const float weight = 0.5f * static_cast<float>(doubled_of_packed(static_cast<int>(i & 14))) * ue5m3_to_float(scale);
+    addends[i] = static_cast<std::uint16_t>(0x8000u + bf16_from_float(weight) - (std::uint32_t{scale} << 4));
+  }
+  return addends;
 }();
 
-// One block of 16 K of 16 lanes: vectors of pairs, in the order of the pairs.
+// Where a scale's fraction stands in an index of kAddends, by the scale's lowest bits.
+constexpr auto kFractions = [] {
+  std::array<std::uint16_t, 32> places{};
+  for (unsigned i = 0; i < places.size(); ++i) places[i] = static_cast<std::uint16_t>(i % 8 / 2 * 16 + i % 2);
+  return places;
+}();
+
+// Which bits of the sum belong to a weight, by its packed code: the sign's if it is set, the others unless it is zero.
+constexpr auto kBitsOfCode = [] {
+  std::array<std::uint16_t, 32> masks{};
+  for (unsigned i = 0; i < masks.size(); ++i)
+    masks[i] = static_cast<std::uint16_t>((i % 2 != 0 ? 0x8000 : 0) | (i % 16 / 2 != 0 ? 0x7FFF : 0));
+  return masks;
+}();
+
+// A lane's scale in both of its halves: bytes 0, 2 of lane i are byte i of 16.
+constexpr auto kSpreadScales = [] {
+  std::array<std::uint8_t, 64> from{};
+  for (unsigned i = 0; i < from.size(); ++i) from[i] = static_cast<std::uint8_t>(i / 4);
+  return from;
+}();
+
+// One block of 16 K of 16 lanes.
 struct Bf16Decoder {
-  // Six operations for 32 weights. A word's four nibbles belong to four K; a rotation brings the magnitude to the low
-  // end, where it is an index, and the sign to the top, where bf16 has it.
+  // Five or six operations for 32 weights, none of which needs the ports of vdpbf16ps on Zen 4: those of rotations
+  // (vpshrdw) and of subtraction with saturation do, a cycle each.
   template <int Nibble>
   HWY_INLINE __m512i weights(__m512i words) const {
-    const __m512i turned = _mm512_shrdi_epi16(words, words, 4 * Nibble + 1);
-    const __m512i index = _mm512_ternarylogic_epi32(turned, _mm512_set1_epi16(7), fraction, 0xEA);  // (a & b) | c
-    const __m512i largest = _mm512_permutex2var_epi16(_mm512_loadu_si512(kProducts.data()), index,
-                                                      _mm512_loadu_si512(kProducts.data() + 32));
-    const __m512i magnitude = _mm512_subs_epu16(largest, down);
-    return _mm512_ternarylogic_epi32(turned, _mm512_set1_epi16(static_cast<short>(0x8000)), magnitude, 0xEA);
+    const __m512i codes = Nibble == 0 ? words : _mm512_srli_epi16(words, 4 * Nibble);
+    const __m512i index = _mm512_ternarylogic_epi32(codes, _mm512_set1_epi16(14), fraction, 0xEA);  // (a & b) | c
+    const __m512i addend =
+        _mm512_permutex2var_epi16(_mm512_loadu_si512(kAddends.data()), index, _mm512_loadu_si512(kAddends.data() + 32));
+    const __m512i bits = _mm512_permutexvar_epi16(codes, _mm512_loadu_si512(kBitsOfCode.data()));
+    return _mm512_and_si512(_mm512_add_epi16(addend, scale), bits);
   }
 
   HWY_INLINE Bf16Decoder(const std::uint8_t* scales) {
-    // Each lane's scale in both of its halves.
-    const __m512i lanes = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(scales)));
-    const __m512i codes = _mm512_or_si512(lanes, _mm512_slli_epi32(lanes, 16));
-    fraction = _mm512_slli_epi16(_mm512_and_si512(codes, _mm512_set1_epi16(7)), 3);
-    const __m512i exponent = _mm512_slli_epi16(_mm512_and_si512(codes, _mm512_set1_epi16(0xF8)), 4);
-    down = _mm512_sub_epi16(_mm512_set1_epi16(kLargestScaleExponent << 7), exponent);
+    const __m512i bytes = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(scales)));
+    const __m512i codes =
+        _mm512_maskz_permutexvar_epi8(0x5555555555555555u, _mm512_loadu_si512(kSpreadScales.data()), bytes);
+    fraction = _mm512_permutexvar_epi16(codes, _mm512_loadu_si512(kFractions.data()));
+    scale = _mm512_slli_epi16(codes, 4);
   }
 
-  __m512i fraction;  // of the scale, times 8
-  __m512i down;      // what its exponent lacks
+  __m512i fraction;  // in the place of an index
+  __m512i scale;     // in bf16's place, without its bias
 };
 
-// Calls use(pair of the half, weights) for the four pairs of half a block, in order. Nibble n of the halves of a lane's
-// word is the elements {0, 2}, {4, 6}, {1, 3}, {5, 7}.
-template <class Use>
-HWY_INLINE void decode_half(const Bf16Decoder& decoder, __m512i words, const Use& use) {
-  use(0, decoder.weights<0>(words));
-  use(1, decoder.weights<2>(words));
-  use(2, decoder.weights<1>(words));
-  use(3, decoder.weights<3>(words));
-}
+// A block of 16 K of a panel, both vectors of its lanes.
+struct PackedBlock {
+  HWY_INLINE PackedBlock(const std::uint8_t* panel, std::int64_t block)
+      : codes(panel + block / 4 * kTileBytes + kTileScales + 256 * (block % 4)),
+        front(panel + block / 4 * kTileBytes + kLanes * (block % 4)),
+        back(panel + block / 4 * kTileBytes + kLanes * (block % 4) + 16) {}
+
+  // Calls use(pair of the block, front weights, back weights) for four pairs, in order. Nibble n of the halves of a
+  // lane's word is the elements {0, 2}, {4, 6}, {1, 3}, {5, 7}.
+  template <class Use>
+  HWY_INLINE void decode_half(int half, const Use& use) const {
+    const __m512i a = _mm512_loadu_si512(codes + 128 * half);
+    const __m512i b = _mm512_loadu_si512(codes + 128 * half + 64);
+    use(4 * half, front.weights<0>(a), back.weights<0>(b));
+    use(4 * half + 1, front.weights<2>(a), back.weights<2>(b));
+    use(4 * half + 2, front.weights<1>(a), back.weights<1>(b));
+    use(4 * half + 3, front.weights<3>(a), back.weights<3>(b));
+  }
+
+  template <class Use>
+  HWY_INLINE void decode(const Use& use) const {
+    decode_half(0, use);
+    decode_half(1, use);
+  }
+
+  const std::uint8_t* codes;
+  Bf16Decoder front, back;
+};
+
+// The sums of rows and both vectors of a group. It has the rows' pointers, because a store of pairs might change what
+// an ActivationRow says, as far as the compiler knows.
+template <int Rows>
+struct PairSums {
+  __m512 total[Rows][2];
+  const std::uint16_t* row[Rows];
+
+  HWY_INLINE void of(const ActivationRow* activations) {
+    for (int r = 0; r < Rows; ++r) row[r] = activations[r].bf16;
+  }
+  HWY_INLINE void clear() {
+    for (int r = 0; r < Rows; ++r) total[r][0] = total[r][1] = _mm512_setzero_ps();
+  }
+  HWY_INLINE void load(const float* out) {
+    unrolled<Rows>([&](int r) {
+      total[r][0] = _mm512_loadu_ps(out + r * kLanes);
+      total[r][1] = _mm512_loadu_ps(out + r * kLanes + 16);
+    });
+  }
+  HWY_INLINE void store(float* out) const {
+    unrolled<Rows>([&](int r) {
+      _mm512_storeu_ps(out + r * kLanes, total[r][0]);
+      _mm512_storeu_ps(out + r * kLanes + 16, total[r][1]);
+    });
+  }
+  HWY_INLINE void add(__m512i front, __m512i back, std::int64_t pair) {
+    for (int r = 0; r < Rows; ++r) {
+      const __m512i a = broadcast_pair(row[r], pair);
+      total[r][0] = dot_pair(total[r][0], front, a);
+      total[r][1] = dot_pair(total[r][1], back, a);
+    }
+  }
+};
+
+constexpr std::int64_t kBlockPairs = 8;
 
 // Rows that decode in registers as they go.
 template <int Rows>
 HWY_NOINLINE void bf16_direct(const std::uint8_t* panel, std::int64_t blocks, const ActivationRow* activations,
                               float* out) {
-  __m512 total[Rows][2];
-  for (int r = 0; r < Rows; ++r) total[r][0] = total[r][1] = _mm512_setzero_ps();
-  for (std::int64_t block = 0; block < blocks; ++block) {
-    const std::uint8_t* tile = panel + block / 4 * kTileBytes;
-    const std::uint8_t* scales = tile + kLanes * (block % 4);
-    const std::uint8_t* codes = tile + kTileScales + 256 * (block % 4);
-    const Bf16Decoder front(scales);
-    const Bf16Decoder back(scales + 16);
-    for (int half = 0; half < 2; ++half) {
-      __m512i weights[4];
-      decode_half(front, _mm512_loadu_si512(codes + 128 * half), [&](int pair, __m512i w) { weights[pair] = w; });
-      decode_half(back, _mm512_loadu_si512(codes + 128 * half + 64), [&](int pair, __m512i w) {
-        for (int r = 0; r < Rows; ++r) {
-          const __m512i a = broadcast_pair(activations[r], 8 * block + 4 * half + pair);
-          total[r][0] = dot_pair(total[r][0], weights[pair], a);
-          total[r][1] = dot_pair(total[r][1], w, a);
-        }
-      });
-    }
-  }
-  unrolled<Rows>([&](int r) {
-    _mm512_storeu_ps(out + r * kLanes, total[r][0]);
-    _mm512_storeu_ps(out + r * kLanes + 16, total[r][1]);
-  });
-}
-
-// Blocks [begin, end) of a panel as pairs.
-void decode_panel(const std::uint8_t* panel, std::int64_t begin, std::int64_t end, std::byte* pairs) {
-  for (std::int64_t block = begin; block < end; ++block) {
-    const std::uint8_t* tile = panel + block / 4 * kTileBytes;
-    const std::uint8_t* codes = tile + kTileScales + 256 * (block % 4);
-    for (int vector = 0; vector < 2; ++vector) {
-      const Bf16Decoder decoder(tile + kLanes * (block % 4) + 16 * vector);
-      for (int half = 0; half < 2; ++half) {
-        std::byte* to = pairs + (8 * (block - begin) + 4 * half) * kPairBytes + 64 * vector;
-        decode_half(decoder, _mm512_loadu_si512(codes + 128 * half + 64 * vector),
-                    [&](int pair, __m512i w) { _mm512_storeu_si512(to + pair * kPairBytes, w); });
-      }
-    }
-  }
+  PairSums<Rows> sums;
+  sums.of(activations);
+  sums.clear();
+  for (std::int64_t block = 0; block < blocks; ++block)
+    PackedBlock(panel, block).decode([&](int pair, __m512i front, __m512i back) {
+      sums.add(front, back, kBlockPairs * block + pair);
+    });
+  sums.store(out);
 }
 
 // ---- Products with decoded pairs ------------------------------------------------------------------------------------
 
-// 12 rows and both vectors of a group: 24 sums, 2 weights, 1 broadcast.
-constexpr std::int64_t kMostPanelRows = 12;
-constexpr std::int64_t kBlockK = 256;  // of a panel: 16 KiB of pairs, half of the L1 cache
+// 8 rows and both vectors of a group: 16 sums, 2 weights, 1 broadcast, and 8 pointers to rows. The pointers of 12 rows
+// do not fit the general registers: 18 cycles a row instead of 16.
+constexpr std::int64_t kMostPanelRows = 8;
+constexpr std::int64_t kPieceBlocks = 16;  // of a panel: 16 KiB of pairs, half of the L1 cache
 
-// Memory that is asked for meanwhile, a line a pair: the packed block that is decoded next. A step of 0: none.
-struct AheadOfPairs {
-  const std::uint8_t* next;
-  std::int64_t step;
-};
-
-// Adds `count` pairs, the first of which is pair `first` of the rows, to the sums in `out`.
-template <int Rows>
-HWY_NOINLINE void add_pairs_of(const std::byte* pairs, std::int64_t first, std::int64_t count,
-                               const ActivationRow* activations, AheadOfPairs ahead, float* out) {
-  __m512 total[Rows][2];
-  unrolled<Rows>([&](int r) {
-    total[r][0] = _mm512_loadu_ps(out + r * kLanes);
-    total[r][1] = _mm512_loadu_ps(out + r * kLanes + 16);
-  });
-  for (std::int64_t pair = 0; pair < count; ++pair, pairs += kPairBytes) {
-    const __m512i front = _mm512_loadu_si512(pairs);
-    const __m512i back = _mm512_loadu_si512(pairs + 64);
-    __builtin_prefetch(ahead.next, 0, 2);
-    ahead.next += ahead.step;
-    for (int r = 0; r < Rows; ++r) {
-      const __m512i a = broadcast_pair(activations[r], first + pair);
-      total[r][0] = dot_pair(total[r][0], front, a);
-      total[r][1] = dot_pair(total[r][1], back, a);
-    }
-  }
-  unrolled<Rows>([&](int r) {
-    _mm512_storeu_ps(out + r * kLanes, total[r][0]);
-    _mm512_storeu_ps(out + r * kLanes + 16, total[r][1]);
+HWY_INLINE void decode_block(const std::uint8_t* panel, std::int64_t block, std::byte* pairs) {
+  PackedBlock(panel, block).decode([&](int pair, __m512i front, __m512i back) {
+    _mm512_store_si512(pairs + pair * kPairBytes, front);
+    _mm512_store_si512(pairs + pair * kPairBytes + 64, back);
   });
 }
 
-using AddPairs = void (*)(const std::byte*, std::int64_t, std::int64_t, const ActivationRow*, AheadOfPairs, float*);
+// Products with `blocks` blocks of pairs, which are blocks `first` and following of the rows, added to `out`.
+template <int Rows>
+HWY_NOINLINE void add_pairs(const std::byte* pairs, std::int64_t first, std::int64_t blocks,
+                            const ActivationRow* activations, float* out) {
+  PairSums<Rows> sums;
+  sums.of(activations);
+  sums.load(out);
+  for (std::int64_t pair = 0; pair < kBlockPairs * blocks; ++pair, pairs += kPairBytes)
+    sums.add(_mm512_load_si512(pairs), _mm512_load_si512(pairs + 64), kBlockPairs * first + pair);
+  sums.store(out);
+}
+
+// The same, and each pair that was read is replaced: by as many blocks from block `next` of `panel` on. Products keep
+// two of the four vector ports busy and decoding finds room on the others. A block one piece further is asked for.
+template <int Rows>
+HWY_NOINLINE void add_and_replace_pairs(std::byte* pairs, std::int64_t first, std::int64_t blocks,
+                                        const ActivationRow* activations, const std::uint8_t* panel, std::int64_t next,
+                                        float* out) {
+  PairSums<Rows> sums;
+  sums.of(activations);
+  sums.load(out);
+  for (std::int64_t block = 0; block < blocks; ++block, pairs += kBlockPairs * kPairBytes) {
+    const PackedBlock packed(panel, next + block);
+    for (int line = 0; line < 5; ++line)
+      __builtin_prefetch(packed.codes + kPieceBlocks / 4 * kTileBytes + 64 * line, 0, 2);
+    packed.decode([&](int pair, __m512i front, __m512i back) {
+      std::byte* at = pairs + pair * kPairBytes;
+      sums.add(_mm512_load_si512(at), _mm512_load_si512(at + 64), kBlockPairs * (first + block) + pair);
+      _mm512_store_si512(at, front);
+      _mm512_store_si512(at + 64, back);
+    });
+  }
+  sums.store(out);
+}
+
+using AddPairs = void (*)(const std::byte*, std::int64_t, std::int64_t, const ActivationRow*, float*);
+using AddAndReplacePairs = void (*)(std::byte*, std::int64_t, std::int64_t, const ActivationRow*, const std::uint8_t*,
+                                    std::int64_t, float*);
 
 template <std::size_t... Rows>
 constexpr std::array<AddPairs, sizeof...(Rows)> add_pairs_table(std::index_sequence<Rows...>) {
-  return {add_pairs_of<static_cast<int>(Rows) + 1>...};
+  return {add_pairs<static_cast<int>(Rows) + 1>...};
+}
+template <std::size_t... Rows>
+constexpr std::array<AddAndReplacePairs, sizeof...(Rows)> add_and_replace_table(std::index_sequence<Rows...>) {
+  return {add_and_replace_pairs<static_cast<int>(Rows) + 1>...};
 }
 
-void add_pairs_of_rows(const std::byte* pairs, std::int64_t first, std::int64_t count, const ActivationRow* activations,
-                       std::int64_t rows, AheadOfPairs ahead, float* out) {
-  static constexpr auto kTable = add_pairs_table(std::make_index_sequence<kMostPanelRows>());
+// Blocks [begin, end) of a panel.
+struct Piece {
+  const std::uint8_t* panel;
+  std::int64_t begin, end;
+};
+
+// Many, because decoding hides behind them, but not so many that one or two rows are left: their sums are too few to
+// keep vdpbf16ps busy.
+constexpr std::int64_t rows_of_last_pass(std::int64_t rows) {
+  if (rows > kMostPanelRows && rows < kMostPanelRows + 3) return ceil_div(rows, 2);
+  return std::min(rows, kMostPanelRows);
+}
+
+// Adds the products with a piece, whose pairs are in `pairs`, for all rows; the last of them leave the pairs of `next`.
+void add_piece(std::byte* pairs, const Piece& piece, const Piece& next, const ActivationRow* activations,
+               std::int64_t rows, float* out) {
+  static constexpr auto kAdd = add_pairs_table(std::make_index_sequence<kMostPanelRows>());
+  static constexpr auto kReplace = add_and_replace_table(std::make_index_sequence<kMostPanelRows>());
+  const std::int64_t blocks = piece.end - piece.begin;
+  const std::int64_t last_rows = rows_of_last_pass(rows);
+  rows -= last_rows;
   for (std::int64_t passes = ceil_div(rows, kMostPanelRows); passes > 0; --passes) {
     const std::int64_t now = ceil_div(rows, passes);
-    kTable[static_cast<std::size_t>(now - 1)](pairs, first, count, activations, ahead, out);
-    ahead.step = 0;
+    kAdd[static_cast<std::size_t>(now - 1)](pairs, piece.begin, blocks, activations, out);
     rows -= now;
     activations += now;
     out += now * kLanes;
   }
+  const std::int64_t replaced = std::min(blocks, next.end - next.begin);
+  const auto last = static_cast<std::size_t>(last_rows - 1);
+  kReplace[last](pairs, piece.begin, replaced, activations, next.panel, next.begin, out);
+  if (replaced < blocks)
+    kAdd[last](pairs + replaced * kBlockPairs * kPairBytes, piece.begin + replaced, blocks - replaced, activations,
+               out);
+  for (std::int64_t block = next.begin + replaced; block < next.end; ++block)
+    decode_block(next.panel, block, pairs + (block - next.begin) * kBlockPairs * kPairBytes);
 }
 
 // The instruction takes subnormal operands and results for zero. A row without values below 2^-90 (but zero) meets
@@ -222,33 +307,48 @@ HWY_INLINE void split_tiny_rows(const ActivationRow* activations, std::int64_t r
 
 constexpr std::int64_t kMostDirectRows = 4;  // above it, decoding once and storing is faster than decoding per pass
 
-void bf16_products_nvfp4_rows(const std::uint8_t* panel, std::int64_t k, const ActivationRow* activations,
-                              std::int64_t rows, float* out) {
-  if (rows == 1) return bf16_direct<1>(panel, k / 16, activations, out);
-  if (rows == 2) return bf16_direct<2>(panel, k / 16, activations, out);
-  if (rows == 3) return bf16_direct<3>(panel, k / 16, activations, out);
-  if (rows == 4) return bf16_direct<4>(panel, k / 16, activations, out);
+void bf16_products_nvfp4_rows(const std::uint8_t* panel, std::int64_t k, std::int64_t panels,
+                              const ActivationRow* activations, std::int64_t rows, float* out) {
   static_assert(kMostDirectRows == 4);
-  alignas(64) std::byte pairs[kBlockK / 2 * kPairBytes];
-  std::fill(out, out + rows * kLanes, 0.0f);
-  for (std::int64_t begin = 0; begin < k; begin += kBlockK) {
-    const std::int64_t end = std::min(k, begin + kBlockK);
-    decode_panel(panel, begin / 16, end / 16, pairs);
-    add_pairs_of_rows(pairs, begin / 2, (end - begin) / 2, activations, rows, {panel + end / kTileK * kTileBytes, 64},
-                      out);
+  constexpr auto kDirect = std::array{bf16_direct<1>, bf16_direct<2>, bf16_direct<3>, bf16_direct<4>};
+  const std::int64_t blocks = k / 16;
+  const std::int64_t bytes = tiles_of(k) * kTileBytes;
+  if (rows <= kMostDirectRows) {
+    for (std::int64_t p = 0; p < panels; ++p)
+      kDirect[static_cast<std::size_t>(rows - 1)](panel + p * bytes, blocks, activations, out + p * rows * kLanes);
+    return;
+  }
+  alignas(64) std::byte pairs[kPieceBlocks * kBlockPairs * kPairBytes];
+  Piece piece{panel, 0, std::min(blocks, kPieceBlocks)};
+  for (std::int64_t block = 0; block < piece.end; ++block)
+    decode_block(panel, block, pairs + block * kBlockPairs * kPairBytes);
+  for (std::int64_t p = 0; p < panels;) {
+    const bool ends = piece.end == blocks;
+    Piece next{piece.panel, piece.end, std::min(blocks, piece.end + kPieceBlocks)};
+    if (ends) next = {piece.panel + bytes, 0, p + 1 < panels ? std::min(blocks, kPieceBlocks) : 0};
+    float* sums = out + p * rows * kLanes;
+    if (piece.begin == 0) std::fill(sums, sums + rows * kLanes, 0.0f);
+    add_piece(pairs, piece, next, activations, rows, sums);
+    piece = next;
+    if (ends) ++p;
   }
 }
 
-void bf16_products_nvfp4(const std::byte* panel, std::int64_t k, const ActivationRow* activations, std::int64_t rows,
-                         float* out) {
-  split_tiny_rows(
-      activations, rows, out,
-      [&](const ActivationRow* some, std::int64_t count, float* to) {
-        bf16_products_nvfp4_rows(reinterpret_cast<const std::uint8_t*>(panel), k, some, count, to);
-      },
-      [&](const ActivationRow* some, std::int64_t count, float* to) {
-        wide_dot<Nvfp4Wide, Bf16Values>(panel, k, some, count, to);
-      });
+void bf16_products_nvfp4(const std::byte* panel, std::int64_t k, std::int64_t panels, const ActivationRow* activations,
+                         std::int64_t rows, float* out) {
+  const auto normal = [&](const std::byte* from, std::int64_t count, const ActivationRow* some, std::int64_t n,
+                          float* to) {
+    bf16_products_nvfp4_rows(reinterpret_cast<const std::uint8_t*>(from), k, count, some, n, to);
+  };
+  if (std::none_of(activations, activations + rows, [](const ActivationRow& row) { return row.is_tiny; }))
+    return normal(panel, panels, activations, rows, out);
+  for (std::int64_t p = 0; p < panels; ++p, panel += tiles_of(k) * kTileBytes, out += rows * kLanes)
+    split_tiny_rows(
+        activations, rows, out,
+        [&](const ActivationRow* some, std::int64_t count, float* to) { normal(panel, 1, some, count, to); },
+        [&](const ActivationRow* some, std::int64_t count, float* to) {
+          wide_dot<Nvfp4Wide, Bf16Values>(panel, k, 1, some, count, to);
+        });
 }
 
 #endif  // HWY_AVX3_DL

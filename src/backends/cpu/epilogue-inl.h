@@ -86,6 +86,18 @@ void gate_up(const Activation& activation, const GateUp& of, const float* sums, 
   }
 }
 
+void scale(const float* sums, float scale, const float* bias, float row_weight, std::int64_t count, float* y) {
+  const DF d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  std::int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    VF value = hn::Mul(hn::LoadU(d, sums + i), hn::Set(d, scale));
+    if (bias != nullptr) value = hn::Add(value, hn::Mul(hn::LoadU(d, bias + i), hn::Set(d, row_weight)));
+    hn::StoreU(value, d, y + i);
+  }
+  if (i < count) plain::scale(sums + i, scale, bias == nullptr ? nullptr : bias + i, row_weight, count - i, y + i);
+}
+
 void axpy(float weight, const float* y, std::int64_t count, float* sum) {
   const DF d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
@@ -100,6 +112,7 @@ void axpy(float weight, const float* y, std::int64_t count, float* sum) {
 using plain::activate;
 using plain::axpy;
 using plain::gate_up;
+using plain::scale;
 
 #endif  // HWY_NATIVE_FMA
 

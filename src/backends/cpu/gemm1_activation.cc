@@ -35,16 +35,18 @@ void gemm1_activation(const Kernels& kernels, const Activation& activation, cons
                    .up_bias = nullptr,
                    .row_weight = work.row_weight(row + r)};
     }
-    float result[kRowTile][kItemColumns];
-    for (std::int64_t column = item.column_begin; column < item.column_end; column += kPairLanes) {
-      float sums[kRowTile * kLanes];
-      dot(bank.gate_up_panel(item.expert, column / kPairLanes), bank.hidden, activations, rows, sums);
+    const std::int64_t panels = (item.column_end - item.column_begin) / kPairLanes;
+    float sums[kItemPanels * kRowTile * kLanes];
+    dot(bank.gate_up_panel(item.expert, item.column_begin / kPairLanes), bank.hidden, panels, activations, rows, sums);
+    float result[kRowTile][kGemm1Columns];
+    for (std::int64_t p = 0; p < panels; ++p) {
+      const std::int64_t column = item.column_begin + p * kPairLanes;
       for (std::int64_t r = 0; r < rows; ++r) {
         if (gate_bias != nullptr) {
           finish[r].gate_bias = gate_bias + column;
           finish[r].up_bias = up_bias + column;
         }
-        kernels.gate_up(activation, finish[r], sums + r * kLanes, result[r] + column - item.column_begin);
+        kernels.gate_up(activation, finish[r], sums + (p * rows + r) * kLanes, result[r] + p * kPairLanes);
       }
     }
     for (std::int64_t r = 0; r < rows; ++r)

@@ -28,11 +28,11 @@ struct ActivationRow {
   bool is_tiny;
 };
 
-// One group of 32 lanes times `rows` rows of activations:
-//   out[r * 32 + lane] = sum over k of weight[lane, k] * activation[r, k], without global scales
+// `panels` groups of 32 lanes, one behind the other in memory, times `rows` rows of activations:
+//   out[(p * rows + r) * 32 + lane] = sum over k of weight[p, lane, k] * activation[r, k], without global scales
 // Each sum runs over k in an order that depends on nothing but k, so a row's result does not depend on its neighbours.
-using DotFunction = void (*)(const std::byte* panel, std::int64_t k, const ActivationRow* activations,
-                             std::int64_t rows, float* out);
+using DotFunction = void (*)(const std::byte* panel, std::int64_t k, std::int64_t panels,
+                             const ActivationRow* activations, std::int64_t rows, float* out);
 
 // x [count] in f32 to what ActivationRow says of a format, with the bytes of quantize_int8_row and of
 // quantize_nvfp4_row by recipe rne; count is a multiple of 16, and the blocks of int8 begin at x. round_nvfp4 takes a
@@ -44,6 +44,8 @@ using RoundNvfp4Function = float (*)(const float* x, std::int64_t k, std::int8_t
 // bf16_from_float and bf16_to_float of `count` elements.
 using RoundBf16Function = void (*)(const float* x, std::int64_t count, std::uint16_t* out);
 using WidenBf16Function = void (*)(const std::uint16_t* bits, std::int64_t count, float* out);
+// As RoundBf16Function, in the order of pairs; count is a multiple of 16. Returns whether a value is tiny.
+using RoundBf16PairsFunction = bool (*)(const float* x, std::int64_t count, std::uint16_t* out);
 
 // out[i] = activate(activation, gate[i], up[i]) for `count` elements; same bits as the scalar function.
 using ActivateFunction = void (*)(const Activation& activation, const float* gate, const float* up, std::int64_t count,
@@ -61,6 +63,10 @@ using GateUpFunction = void (*)(const Activation& activation, const GateUp& of, 
 
 // sum[i] = fma(weight, y[i], sum[i])
 using AxpyFunction = void (*)(float weight, const float* y, std::int64_t count, float* sum);
+
+// y[i] = sums[i] * scale, and + bias[i] * row_weight where bias is not null; each operation is rounded.
+using ScaleFunction = void (*)(const float* sums, float scale, const float* bias, float row_weight, std::int64_t count,
+                               float* y);
 
 // Canonical codes of `rows` rows, a multiple of 4 and row_bytes apart, `tiles` tiles of 64 elements of each, into the
 // words of packed tiles; `out` is the first row's first word.
@@ -82,9 +88,11 @@ struct Kernels {
   RoundInt8Function round_int8 = nullptr;
   RoundNvfp4Function round_nvfp4 = nullptr;
   RoundBf16Function round_bf16 = nullptr;
+  RoundBf16PairsFunction round_bf16_pairs = nullptr;
   WidenBf16Function widen_bf16 = nullptr;
   ActivateFunction activate = nullptr;
   GateUpFunction gate_up = nullptr;
+  ScaleFunction scale = nullptr;
   AxpyFunction axpy = nullptr;
   PackWordsFunction pack_words = nullptr;
   PackScalesFunction pack_scales = nullptr;

@@ -2,8 +2,10 @@
 // which can not be kept in arrays). Slow, and the readable statement of what the vector kernels compute.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "backends/cpu/kernels.h"
 #include "backends/cpu/packed_layout.h"
@@ -70,10 +72,12 @@ inline float lane_bf16_bf16(const std::byte* panel, std::int64_t lane, std::int6
   return total;
 }
 
-template <auto Lane>
-void dot(const std::byte* panel, std::int64_t k, const ActivationRow* activations, std::int64_t rows, float* out) {
-  for (std::int64_t r = 0; r < rows; ++r)
-    for (std::int64_t lane = 0; lane < kLanes; ++lane) out[r * kLanes + lane] = Lane(panel, lane, k, activations[r]);
+template <auto Lane, WeightFormat kWeights = WeightFormat::kNvfp4>
+void dot(const std::byte* panel, std::int64_t k, std::int64_t panels, const ActivationRow* activations,
+         std::int64_t rows, float* out) {
+  for (std::int64_t p = 0; p < panels; ++p, panel += panel_bytes(kWeights, k), out += rows * kLanes)
+    for (std::int64_t r = 0; r < rows; ++r)
+      for (std::int64_t lane = 0; lane < kLanes; ++lane) out[r * kLanes + lane] = Lane(panel, lane, k, activations[r]);
 }
 
 inline void activate(const Activation& activation, const float* gate, const float* up, std::int64_t count, float* out) {
@@ -89,6 +93,13 @@ inline void gate_up(const Activation& activation, const GateUp& of, const float*
       up += of.up_bias[i];
     }
     out[i] = megamoe::activate(activation, gate, up) * of.row_weight;
+  }
+}
+
+inline void scale(const float* sums, float scale, const float* bias, float row_weight, std::int64_t count, float* y) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    y[i] = sums[i] * scale;
+    if (bias != nullptr) y[i] += bias[i] * row_weight;
   }
 }
 
@@ -142,6 +153,17 @@ inline float round_nvfp4(const float* x, std::int64_t k, std::int8_t* q, float* 
 
 inline void round_bf16(const float* x, std::int64_t count, std::uint16_t* out) {
   for (std::int64_t i = 0; i < count; ++i) out[i] = bf16_from_float(x[i]);
+}
+
+// Elements 1 and 2 of each four change places; the count is a multiple of 4. Its own inverse.
+inline void reorder_pairs(std::uint16_t* bits, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; i += 4) std::swap(bits[i + 1], bits[i + 2]);
+}
+
+inline bool round_bf16_pairs(const float* x, std::int64_t count, std::uint16_t* out) {
+  round_bf16(x, count, out);
+  reorder_pairs(out, count);
+  return std::any_of(out, out + count, is_tiny_bf16);
 }
 
 inline void widen_bf16(const std::uint16_t* bits, std::int64_t count, float* out) {

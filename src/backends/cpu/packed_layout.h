@@ -93,6 +93,13 @@ constexpr std::uint32_t packed_word(std::uint32_t codes) {
 // Where element k of a row stands among its pairs.
 constexpr std::int64_t in_pair_order(std::int64_t k) { return k / 4 * 4 + k % 2 * 2 + k / 2 % 2; }
 
+// Whether a value is not zero and below 2^-90: what bf16 products with packed weights may take for zero.
+inline constexpr std::int16_t kSmallestPairBf16 = (127 - 90) << 7;
+constexpr bool is_tiny_bf16(std::uint16_t bits) {
+  const int magnitude = bits & 0x7FFF;
+  return magnitude > 0 && magnitude < kSmallestPairBf16;
+}
+
 // Element of a bf16 panel.
 constexpr std::int64_t bf16_at(std::int64_t lane, std::int64_t k) {
   const std::int64_t p = in_pair_order(k);

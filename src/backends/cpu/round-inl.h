@@ -128,6 +128,26 @@ void round_bf16(const float* x, std::int64_t count, std::uint16_t* out) {
   for (; i < count; ++i) out[i] = bf16_from_float(x[i]);
 }
 
+// x [count] to bf16 bits in the order of pairs, count a multiple of 16: elements 1 and 2 of each four change places.
+bool round_bf16_pairs(const float* x, std::int64_t count, std::uint16_t* out) {
+  const hn::FixedTag<std::uint64_t, 2> d64;
+  const hn::FixedTag<std::int16_t, 8> d16;
+  round_bf16(x, count, out);
+  auto tiny = hn::Zero(d16);
+  for (std::int64_t i = 0; i < count; i += 8) {
+    const auto fours = hn::BitCast(d64, hn::LoadU(hn::FixedTag<std::uint16_t, 8>(), out + i));
+    const auto second = hn::And(fours, hn::Set(d64, 0x00000000FFFF0000u));
+    const auto third = hn::And(fours, hn::Set(d64, 0x0000FFFF00000000u));
+    const auto outer = hn::And(fours, hn::Set(d64, 0xFFFF00000000FFFFu));
+    const auto turned = hn::Or(outer, hn::Or(hn::ShiftLeft<16>(second), hn::ShiftRight<16>(third)));
+    hn::StoreU(hn::BitCast(hn::FixedTag<std::uint16_t, 8>(), turned), hn::FixedTag<std::uint16_t, 8>(), out + i);
+    const auto magnitude = hn::And(hn::BitCast(d16, fours), hn::Set(d16, 0x7FFF));
+    const auto is_tiny = hn::And(hn::Gt(magnitude, hn::Zero(d16)), hn::Lt(magnitude, hn::Set(d16, kSmallestPairBf16)));
+    tiny = hn::Or(tiny, hn::VecFromMask(d16, is_tiny));
+  }
+  return !hn::AllFalse(d16, hn::MaskFromVec(tiny));
+}
+
 // bf16 bits [count] to f32, any count.
 void widen_bf16(const std::uint16_t* bits, std::int64_t count, float* out) {
   const hn::Rebind<std::uint16_t, DU> d16;

@@ -28,6 +28,8 @@ struct Bf16Values {
 
 // NVFP4 weights: a block's codes become f32 once and serve all rows; its sum is scaled once.
 struct Nvfp4Wide {
+  static constexpr WeightFormat kWeights = WeightFormat::kNvfp4;
+
   template <class Values, int Rows>
   static void dot(const std::byte* bytes, std::int64_t k, const ActivationRow* activations, float* out) {
     const CodeTable table = CodeTable::load();
@@ -62,6 +64,8 @@ struct Nvfp4Wide {
 };
 
 struct Bf16Wide {
+  static constexpr WeightFormat kWeights = WeightFormat::kBf16;
+
   template <class Values, int Rows>
   static void dot(const std::byte* bytes, std::int64_t k, const ActivationRow* activations, float* out) {
     for (int vector = 0; vector < kVectors; ++vector) {
@@ -86,12 +90,14 @@ struct Bf16Wide {
 
 // Rows in tiles of 4, then 2, then 1.
 template <class Loop, class Values>
-HWY_NOINLINE void wide_dot(const std::byte* panel, std::int64_t k, const ActivationRow* activations, std::int64_t rows,
-                           float* out) {
-  std::int64_t r = 0;
-  for (; r + 4 <= rows; r += 4) Loop::template dot<Values, 4>(panel, k, activations + r, out + r * kLanes);
-  for (; r + 2 <= rows; r += 2) Loop::template dot<Values, 2>(panel, k, activations + r, out + r * kLanes);
-  for (; r < rows; ++r) Loop::template dot<Values, 1>(panel, k, activations + r, out + r * kLanes);
+HWY_NOINLINE void wide_dot(const std::byte* panel, std::int64_t k, std::int64_t panels,
+                           const ActivationRow* activations, std::int64_t rows, float* out) {
+  for (std::int64_t p = 0; p < panels; ++p, panel += panel_bytes(Loop::kWeights, k), out += rows * kLanes) {
+    std::int64_t r = 0;
+    for (; r + 4 <= rows; r += 4) Loop::template dot<Values, 4>(panel, k, activations + r, out + r * kLanes);
+    for (; r + 2 <= rows; r += 2) Loop::template dot<Values, 2>(panel, k, activations + r, out + r * kLanes);
+    for (; r < rows; ++r) Loop::template dot<Values, 1>(panel, k, activations + r, out + r * kLanes);
+  }
 }
 
 }  // namespace HWY_NAMESPACE

@@ -12,13 +12,16 @@
 
 namespace megamoe::cpu {
 
-// An item is 64 output columns of one expert for at most 256 of its rows. 64 is a block of int8 activations, so GEMM1
-// can round what it made; 256 rows cut an expert that took most tokens into pieces for many threads.
-inline constexpr std::int64_t kItemColumns = 64;
+// An item is some output columns of one expert for at most 256 of its rows. GEMM1's are 64, a block of int8
+// activations, so that it can round what it made. Either way that is four panels, of which a kernel decodes the next
+// while it computes; 256 rows cut an expert that took most tokens into pieces for many threads.
+inline constexpr std::int64_t kItemPanels = 4;
+inline constexpr std::int64_t kGemm1Columns = kItemPanels * kPairLanes;
+inline constexpr std::int64_t kGemm2Columns = kItemPanels * kLanes;
 inline constexpr std::int64_t kItemRows = 256;
 
 // Rows that a kernel call takes at once: it decodes bf16 panels once for all of them. A thread's stack holds their
-// results, 36 KiB.
+// results, 72 KiB.
 inline constexpr std::int64_t kRowTile = 96;
 
 struct Work {
@@ -53,12 +56,13 @@ struct Item {
 // neighbouring weights. `first` [experts + 1] counts the items before each expert; it lives in the workspace.
 class Items {
  public:
-  Items(const Work& work, std::int64_t columns, std::span<std::int64_t> first)
-      : row_begin_(work.row_begin), columns_(columns), first_(first) {
+  // `columns` of the output, in items of `item_columns`.
+  Items(const Work& work, std::int64_t columns, std::int64_t item_columns, std::span<std::int64_t> first)
+      : row_begin_(work.row_begin), columns_(columns), item_columns_(item_columns), first_(first) {
     first_[0] = 0;
     for (std::size_t e = 0; e + 1 < row_begin_.size(); ++e)
       first_[e + 1] =
-          first_[e] + ceil_div(row_begin_[e + 1] - row_begin_[e], kItemRows) * ceil_div(columns, kItemColumns);
+          first_[e] + ceil_div(row_begin_[e + 1] - row_begin_[e], kItemRows) * ceil_div(columns, item_columns);
   }
 
   std::int64_t count() const { return first_.back(); }
@@ -67,16 +71,17 @@ class Items {
     const auto after = std::upper_bound(first_.begin(), first_.end(), index);
     const auto expert = static_cast<std::size_t>(after - first_.begin() - 1);
     const std::int64_t in_expert = index - first_[expert];
-    const std::int64_t per_piece = ceil_div(columns_, kItemColumns);
-    const std::int64_t column = in_expert % per_piece * kItemColumns;
+    const std::int64_t per_piece = ceil_div(columns_, item_columns_);
+    const std::int64_t column = in_expert % per_piece * item_columns_;
     const std::int64_t row = row_begin_[expert] + in_expert / per_piece * kItemRows;
-    return {static_cast<std::int64_t>(expert), column, std::min(column + kItemColumns, columns_), row,
+    return {static_cast<std::int64_t>(expert), column, std::min(column + item_columns_, columns_), row,
             std::min(row + kItemRows, row_begin_[expert + 1])};
   }
 
  private:
   std::span<const std::int64_t> row_begin_;
   std::int64_t columns_;
+  std::int64_t item_columns_;
   std::span<std::int64_t> first_;
 };
 

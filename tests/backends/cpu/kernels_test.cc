@@ -98,7 +98,8 @@ const Case kCases[] = {
      ActivationFormat::kNvfp4},
     {"nvfp4_bf16", &Kernels::nvfp4_bf16, plain::dot<plain::lane_nvfp4_bf16>, WeightFormat::kNvfp4,
      ActivationFormat::kBf16},
-    {"bf16_bf16", &Kernels::bf16_bf16, plain::dot<plain::lane_bf16_bf16>, WeightFormat::kBf16, ActivationFormat::kBf16},
+    {"bf16_bf16", &Kernels::bf16_bf16, plain::dot<plain::lane_bf16_bf16, WeightFormat::kBf16>, WeightFormat::kBf16,
+     ActivationFormat::kBf16},
 };
 
 // Calls visit(case, operands, rows, vector result, plain result) over instruction sets, shapes and row counts.
@@ -117,8 +118,8 @@ void for_all(bool exact, Visit visit) {
         for (std::int64_t n = 1; n <= kMostRows; ++n) {
           std::vector<float> got(static_cast<std::size_t>(n * kLanes), NAN);
           std::vector<float> want(static_cast<std::size_t>(n * kLanes), NAN);
-          (kernels().*c.vector)(panel, k, rows.data(), n, got.data());
-          c.plain(panel, k, rows.data(), n, want.data());
+          (kernels().*c.vector)(panel, k, 1, rows.data(), n, got.data());
+          c.plain(panel, k, 1, rows.data(), n, want.data());
           SCOPED_TRACE(std::string(c.name) + " k=" + std::to_string(k) + " rows=" + std::to_string(n));
           visit(operands, got, want);
           if (::testing::Test::HasFailure()) return;
@@ -151,8 +152,8 @@ TEST(cpu_kernels, tiny_values_are_not_lost_on_any_target) {
       SCOPED_TRACE(target + " " + c.name);
       const std::byte* panel = (c.weights == WeightFormat::kNvfp4 ? operands.nvfp4_panel : operands.bf16_panel).data();
       float got[kLanes], want[kLanes];
-      (kernels(target).*c.vector)(panel, kK, &row, 1, got);
-      c.plain(panel, kK, &row, 1, want);
+      (kernels(target).*c.vector)(panel, kK, 1, &row, 1, got);
+      c.plain(panel, kK, 1, &row, 1, want);
       float largest = 0.0f;
       for (std::int64_t lane = 0; lane < kLanes; ++lane) {
         ASSERT_EQ(got[lane], want[lane]) << "lane " << lane;
@@ -181,14 +182,47 @@ TEST(cpu_kernels, a_row_does_not_depend_on_its_neighbours) {
       const std::byte* panel = (c.weights == WeightFormat::kNvfp4 ? operands.nvfp4_panel : operands.bf16_panel).data();
       const std::vector<ActivationRow> rows = operands.rows();
       float together[kMostRows * kLanes];
-      (kernels().*c.vector)(panel, 144, rows.data(), kMostRows, together);
+      (kernels().*c.vector)(panel, 144, 1, rows.data(), kMostRows, together);
       for (std::int64_t r = 0; r < kMostRows; ++r) {
         float alone[kLanes];
-        (kernels().*c.vector)(panel, 144, &rows[static_cast<std::size_t>(r)], 1, alone);
+        (kernels().*c.vector)(panel, 144, 1, &rows[static_cast<std::size_t>(r)], 1, alone);
         for (std::int64_t lane = 0; lane < kLanes; ++lane)
           ASSERT_EQ(alone[lane], together[r * kLanes + lane]) << c.name;
       }
     }
+  }
+}
+
+// A kernel may begin with the next panel while it is at the last one.
+TEST(cpu_kernels, panels_together_give_the_bits_of_each_alone) {
+  constexpr std::int64_t kPanels = 3;
+  for (const std::string& target : targets()) {
+    SCOPED_TRACE(target);
+    const TargetOverride forced(target);
+    for (const Case& c : kCases)
+      for (const std::int64_t k : {48, 80, 320, 576})
+        for (const bool tiny : {false, true}) {
+          const std::int64_t bytes = panel_bytes(c.weights, k);
+          std::vector<std::byte> panels;
+          for (unsigned p = 0; p < kPanels; ++p) {
+            const Operands one(k, c.activations, false, p);
+            const auto& panel = c.weights == WeightFormat::kNvfp4 ? one.nvfp4_panel : one.bf16_panel;
+            panels.insert(panels.end(), panel.begin(), panel.end());
+          }
+          const Operands operands(k, c.activations, false, 11);
+          std::vector<ActivationRow> rows = operands.rows();
+          for (ActivationRow& row : rows) row.is_tiny &= tiny;
+          for (const std::int64_t n : {1, 3, 5, 8, 9, 11, 17, 29}) {
+            SCOPED_TRACE(std::string(c.name) + " k=" + std::to_string(k) + " rows=" + std::to_string(n));
+            std::vector<float> together(static_cast<std::size_t>(kPanels * n * kLanes), NAN);
+            (kernels().*c.vector)(panels.data(), k, kPanels, rows.data(), n, together.data());
+            std::vector<float> alone(static_cast<std::size_t>(n * kLanes), NAN);
+            for (std::int64_t p = 0; p < kPanels; ++p) {
+              (kernels().*c.vector)(panels.data() + p * bytes, k, 1, rows.data(), n, alone.data());
+              ASSERT_TRUE(std::equal(alone.begin(), alone.end(), together.begin() + p * n * kLanes)) << "panel " << p;
+            }
+          }
+        }
   }
 }
 
@@ -229,6 +263,10 @@ TEST(cpu_kernels, rounding_has_the_scalar_bytes_on_every_target) {
       k.round_bf16(x.data(), 205, bits.data());
       plain::round_bf16(x.data(), 205, want_bits.data());
       ASSERT_EQ(bits, want_bits);
+      std::vector<std::uint16_t> pairs(208), want_pairs(208);
+      ASSERT_EQ(k.round_bf16_pairs(x.data(), 208, pairs.data()),
+                plain::round_bf16_pairs(x.data(), 208, want_pairs.data()));
+      ASSERT_EQ(pairs, want_pairs);
       std::vector<float> wide(205), want_wide(205);
       k.widen_bf16(bits.data(), 205, wide.data());
       plain::widen_bf16(bits.data(), 205, want_wide.data());
@@ -259,6 +297,33 @@ TEST(cpu_kernels, gate_up_has_the_scalar_bits_on_every_target) {
       for (std::int64_t i = 0; i < kPairLanes; ++i)
         ASSERT_EQ(std::bit_cast<std::uint32_t>(got[i]), std::bit_cast<std::uint32_t>(want[i])) << i;
     }
+}
+
+TEST(cpu_kernels, tiny_values_are_found_in_every_place) {
+  for (const std::string& target : targets())
+    for (std::size_t place = 0; place < 64; ++place)
+      for (const float value : {0x1p-90f, -0x1.fcp-91f, 0x1p-133f, -0.0f, 1.0f, NAN}) {
+        std::vector<float> x(64, -3.0f);
+        x[place] = value;
+        std::uint16_t pairs[64];
+        EXPECT_EQ(kernels(target).round_bf16_pairs(x.data(), 64, pairs), value != 0.0f && std::abs(value) < 0x1p-90f)
+            << target << ", " << value << " at " << place;
+      }
+}
+
+TEST(cpu_kernels, scaling_rounds_each_operation_on_every_target) {
+  std::mt19937 random(13);
+  std::vector<float> sums(37), bias(37);
+  for (float& value : sums) value = static_cast<float>(random()) * 0x1p-32f - 0.5f;
+  for (float& value : bias) value = static_cast<float>(random()) * 0x1p-32f - 0.5f;
+  for (const std::string& target : targets())
+    for (const float* b : {static_cast<const float*>(nullptr), static_cast<const float*>(bias.data())})
+      for (const std::int64_t count : {16, 32, 37}) {
+        std::vector<float> got(37, -1.0f), want(37, -1.0f);
+        kernels(target).scale(sums.data(), 0.3f, b, 0.7f, count, got.data());
+        plain::scale(sums.data(), 0.3f, b, 0.7f, count, want.data());
+        ASSERT_EQ(got, want) << target;
+      }
 }
 
 TEST(cpu_kernels, activation_has_the_scalar_bits_on_every_target) {
