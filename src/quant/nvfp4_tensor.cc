@@ -4,8 +4,10 @@
 #include <cmath>
 
 #include "megamoe/error.h"
+#include "megamoe/formats/bf16.h"
 #include "megamoe/formats/nvfp4.h"
 #include "megamoe/quant.h"
+#include "quant/rne_bf16.h"
 #include "quant/rne_row.h"
 #include "quant/row_reader.h"
 
@@ -39,7 +41,13 @@ void check(const ConstTensorView& source, const Nvfp4Options& options, const Nvf
   require_size("global_scales", out.global_scales.size(), global_scales);
 }
 
+const std::byte* at_element(const ConstTensorView& source, std::int64_t element) {
+  return static_cast<const std::byte*>(source.data) + element * dtype_bits(source.dtype) / 8;
+}
+
 float amax_of(QuantRecipe recipe, const ConstTensorView& source, std::int64_t first, std::int64_t count) {
+  if (source.dtype == DType::kBF16)
+    return bf16_to_float(bf16_amax_bits(at_element(source, first), count, recipe != QuantRecipe::kBridge));
   std::array<float, kChunk> chunk;
   float amax = 0;
   for (std::int64_t done = 0; done < count; done += kChunk) {
@@ -104,6 +112,11 @@ void quantize_nvfp4(const ConstTensorView& source, const Nvfp4Options& options, 
   const bool per_token = options.mode == GlobalScaleMode::kPerToken;
   check(source, options, out, k, per_token ? rows : 1);
   if (!per_token) out.global_scales[0] = global_scale_of(source, options);
+
+  const bool by_vectors = options.recipe == QuantRecipe::kRne && source.dtype == DType::kBF16;
+  if (by_vectors && !per_token && out.global_scales[0] > 0)  // rows without a gap are one row
+    return quantize_rne_bf16(source.data, rows * k / kNvfp4Block, out.global_scales[0], out.codes.data(), out.sf.data(),
+                             nullptr);
 
   std::array<float, kChunk> chunk;
   for (std::int64_t row = 0; row < rows; ++row) {
