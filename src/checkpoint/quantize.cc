@@ -21,6 +21,12 @@ struct Unit {
   std::array<ErrorStats, 3> error;
 };
 
+// Memory of one thread.
+struct UnitScratch {
+  MatrixScratch matrix;
+  std::array<ScannedMatrix, 3> scanned;
+};
+
 class Quantizer final : public Transform {
  public:
   Quantizer(const Model& model, const Dialect& dialect, QuantRecipe recipe)
@@ -69,7 +75,7 @@ class Quantizer final : public Transform {
 
   void write(std::uint32_t shard, SafetensorsWriter& writer, SourceDigests& sources, Progress& progress) override {
     const Threads threads;
-    std::vector<MatrixScratch> scratch(static_cast<std::size_t>(threads.count()));
+    std::vector<UnitScratch> scratch(static_cast<std::size_t>(threads.count()));
     threads.each(static_cast<std::int64_t>(units_[shard].size()), [&](std::int64_t step, int worker) {
       Unit& unit = units_[shard][static_cast<std::size_t>(step)];
       write_unit(unit, scratch[static_cast<std::size_t>(worker)], writer, sources, progress);
@@ -77,7 +83,7 @@ class Quantizer final : public Transform {
   }
 
   void look_at_finished(std::uint32_t shard, const SafetensorsFile& file) override {
-    MatrixScratch scratch;
+    UnitScratch scratch;
     for (Unit& unit : units_[shard])
       for (const Which which : unit.matrices) {
         const StoredMatrix& matrix = matrix_of(unit, which);
@@ -85,9 +91,9 @@ class Quantizer final : public Transform {
           const ConstTensorView view = file.tensor(matrix.module + std::string(suffix));
           return std::span(static_cast<const std::uint8_t*>(view.data), static_cast<std::size_t>(view.bytes()));
         };
-        const float amax = which < 2 ? std::max(amax_of(unit, 0, nullptr, scratch), amax_of(unit, 1, nullptr, scratch))
-                                     : amax_of(unit, which, nullptr, scratch);
-        measure_matrix(matrix, bytes(dialect_.codes), bytes(dialect_.sf), global_scale(amax), scratch,
+        float amax = scan(unit, which, nullptr, scratch);
+        if (which < 2) amax = std::max(amax, scan(unit, 1 - which, nullptr, scratch));
+        measure_matrix(matrix, bytes(dialect_.codes), bytes(dialect_.sf), global_scale(amax), scratch.matrix,
                        unit.error[which]);
       }
   }
@@ -136,9 +142,11 @@ class Quantizer final : public Transform {
     return *layers_[unit.layer].experts[unit.expert].matrices[which];
   }
 
-  float amax_of(const Unit& unit, Which which, SourceDigests* sources, MatrixScratch& scratch) const {
+  // Returns the matrix's amax.
+  float scan(const Unit& unit, Which which, SourceDigests* sources, UnitScratch& scratch) const {
     const StoredMatrix& matrix = matrix_of(unit, which);
-    const ScannedMatrix scanned = scan_matrix(model_, matrix, recipe_, scratch);
+    ScannedMatrix& scanned = scratch.scanned[which];
+    scan_matrix(model_, matrix, recipe_, scratch.matrix, scanned);
     if (sources != nullptr) sources->set(*matrix.weight, scanned.digest);
     return scanned.amax;
   }
@@ -152,23 +160,23 @@ class Quantizer final : public Transform {
 
   // Gate and up share a global scale: engines that fuse the two matrices take one for both, and scales below the larger
   // amax lose nothing, since block scales are floating point.
-  void write_unit(Unit& unit, MatrixScratch& scratch, SafetensorsWriter& writer, SourceDigests& sources,
+  void write_unit(Unit& unit, UnitScratch& scratch, SafetensorsWriter& writer, SourceDigests& sources,
                   Progress& progress) {
     const auto has = [&](Which which) { return std::ranges::find(unit.matrices, which) != unit.matrices.end(); };
     if (has(0) || has(1)) {
-      const float scale =
-          global_scale(std::max(amax_of(unit, 0, &sources, scratch), amax_of(unit, 1, &sources, scratch)));
+      const float gate = scan(unit, 0, &sources, scratch), up = scan(unit, 1, &sources, scratch);
+      const float scale = global_scale(std::max(gate, up));
       for (const Which which : {Which{0}, Which{1}})
         if (has(which)) write_one(unit, which, scale, scratch, writer, progress);
     }
-    if (has(2)) write_one(unit, 2, global_scale(amax_of(unit, 2, &sources, scratch)), scratch, writer, progress);
+    if (has(2)) write_one(unit, 2, global_scale(scan(unit, 2, &sources, scratch)), scratch, writer, progress);
   }
 
-  void write_one(Unit& unit, Which which, float scale, MatrixScratch& scratch, SafetensorsWriter& writer,
+  void write_one(Unit& unit, Which which, float scale, UnitScratch& scratch, SafetensorsWriter& writer,
                  Progress& progress) {
     const StoredMatrix& matrix = matrix_of(unit, which);
     const MatrixNames names{matrix.module + std::string(dialect_.codes), matrix.module + std::string(dialect_.sf)};
-    write_matrix(matrix, recipe_, scale, names, writer, scratch, unit.error[which]);
+    write_matrix(matrix, scratch.scanned[which], recipe_, scale, names, writer, scratch.matrix, unit.error[which]);
     const float stored = stored_scalar(dialect_, scale);
     writer.append(matrix.module + std::string(dialect_.global), std::as_bytes(std::span(&stored, 1)));
     progress.add(static_cast<std::uint64_t>(matrix.weight->view.bytes()), matrix.module);

@@ -38,23 +38,30 @@ std::span<const std::byte> bytes_of(const StoredMatrix& matrix) {
 
 }  // namespace
 
-ScannedMatrix scan_matrix(const Model& model, const StoredMatrix& matrix, QuantRecipe recipe, MatrixScratch& scratch) {
+void scan_matrix(const Model& model, const StoredMatrix& matrix, QuantRecipe recipe, MatrixScratch& scratch,
+                 ScannedMatrix& scanned) {
   const std::span<const std::byte> bytes = bytes_of(matrix);
+  const bool is_bf16 = matrix.dtype == DType::kBF16;
+  scanned.block_amax.resize(is_bf16 ? bytes.size() / (2 * kNvfp4Block) : 0);
   Xxh3 hash;
-  std::uint16_t bf16_amax = 0;
+  Bf16Scan scan;
   for (std::size_t done = 0; done < bytes.size(); done += kScanBytes) {
     const auto piece = bytes.subspan(done, std::min(kScanBytes, bytes.size() - done));
     hash.update(piece);
-    if (matrix.dtype == DType::kBF16)
-      bf16_amax = std::max(bf16_amax, bf16_amax_bits(piece.data(), static_cast<std::int64_t>(piece.size() / 2), false));
+    if (!is_bf16) continue;
+    constexpr std::size_t kBlockBytes = 2 * kNvfp4Block;
+    scan_bf16(piece.data(), static_cast<std::int64_t>(piece.size() / kBlockBytes),
+              &scanned.block_amax[done / kBlockBytes], &scan);
   }
-  ScannedMatrix scanned{.digest = hash.finish()};
-  scanned.amax = bf16_to_float(bf16_amax);
+  scanned.digest = hash.finish();
+  scanned.squares = scan.squares;
+  scanned.amax = bf16_to_float(scan.amax_bits);
   // Row by row where there is no faster way, and where the number that is not finite is to be found.
-  if (matrix.dtype != DType::kBF16 || !std::isfinite(scanned.amax))
+  if (!is_bf16 || !std::isfinite(scanned.amax)) {
+    scanned.amax = 0.0f;
     for (std::int64_t r = 0; r < matrix.view.rows; ++r)
       scanned.amax = std::max(scanned.amax, amax_of_row(model, matrix, recipe, r, scratch.want));
-  return scanned;
+  }
 }
 
 void measure_matrix(const StoredMatrix& matrix, std::span<const std::uint8_t> codes, std::span<const std::uint8_t> sf,
@@ -70,19 +77,21 @@ void measure_matrix(const StoredMatrix& matrix, std::span<const std::uint8_t> co
   }
 }
 
-void write_matrix(const StoredMatrix& matrix, QuantRecipe recipe, float global_scale, const MatrixNames& names,
+void write_matrix(const StoredMatrix& matrix, const ScannedMatrix& scanned, QuantRecipe recipe, float global_scale, const MatrixNames& names,
                   SafetensorsWriter& writer, MatrixScratch& scratch, ErrorStats& error) {
   const std::int64_t blocks = matrix.view.rows * matrix.view.cols / kNvfp4Block;
   scratch.sf.resize(static_cast<std::size_t>(blocks));
-  if (recipe == QuantRecipe::kRne && matrix.dtype == DType::kBF16) {
+  if (recipe == QuantRecipe::kRne && matrix.dtype == DType::kBF16 && has_bf16_squares(global_scale)) {
     scratch.codes.resize(static_cast<std::size_t>(std::min(blocks, kPieceBlocks) * kNvfp4BlockBytes));
     for (std::int64_t done = 0; done < blocks; done += kPieceBlocks) {
       const std::int64_t piece = std::min(kPieceBlocks, blocks - done);
-      quantize_rne_bf16(matrix.view.data + done * kNvfp4Block * 2, piece, global_scale, scratch.codes.data(),
-                        &scratch.sf[static_cast<std::size_t>(done)], &error);
+      const auto at = static_cast<std::size_t>(done);
+      quantize_rne_bf16(matrix.view.data + done * kNvfp4Block * 2, piece, &scanned.block_amax[at], global_scale,
+                        scratch.codes.data(), &scratch.sf[at], &error);
       writer.append(names.codes, std::as_bytes(std::span(scratch.codes))
                                      .first(static_cast<std::size_t>(piece * kNvfp4BlockBytes)));
     }
+    error.add(0, scanned.squares, 0.0, 0.0);
   } else {
     scratch.codes.resize(static_cast<std::size_t>(blocks * kNvfp4BlockBytes));
     float scale_out = 0.0f;

@@ -21,12 +21,15 @@ struct MatrixScratch {
 };
 
 struct ScannedMatrix {
-  float amax = 0.0f;  // max |w| as the recipe wants it
-  Xxh3Digest digest;  // of the bytes as stored
+  float amax = 0.0f;                      // max |w| as the recipe wants it
+  double squares = 0.0;                   // sum of w^2; of BF16 only, as the next
+  std::vector<std::uint16_t> block_amax;  // of each block, as bits of BF16
+  Xxh3Digest digest;                      // of the bytes as stored
 };
 
 // Throws kBadFile for a weight that is not finite.
-ScannedMatrix scan_matrix(const Model& model, const StoredMatrix& matrix, QuantRecipe recipe, MatrixScratch& scratch);
+void scan_matrix(const Model& model, const StoredMatrix& matrix, QuantRecipe recipe, MatrixScratch& scratch,
+                 ScannedMatrix& scanned);
 
 // Adds the difference between the weights and what the codes say.
 void measure_matrix(const StoredMatrix& matrix, std::span<const std::uint8_t> codes, std::span<const std::uint8_t> sf,
@@ -36,7 +39,7 @@ void measure_matrix(const StoredMatrix& matrix, std::span<const std::uint8_t> co
 struct MatrixNames {
   std::string codes, sf;
 };
-void write_matrix(const StoredMatrix& matrix, QuantRecipe recipe, float global_scale, const MatrixNames& names,
+void write_matrix(const StoredMatrix& matrix, const ScannedMatrix& scanned, QuantRecipe recipe, float global_scale, const MatrixNames& names,
                   SafetensorsWriter& writer, MatrixScratch& scratch, ErrorStats& error);
 
 }  // namespace megamoe

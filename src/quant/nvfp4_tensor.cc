@@ -74,6 +74,20 @@ void quantize_row(QuantRecipe recipe, std::span<const float> row, float global_s
     quantize_nvfp4_row(recipe, row, global_scale, codes, sf);
 }
 
+// Recipe rne of BF16 under one global scale, as one row.
+void quantize_by_vectors(const ConstTensorView& source, std::int64_t blocks, const Nvfp4Output& out) {
+  constexpr std::int64_t kPiece = 1024;  // 32 KiB of BF16, which the second look finds in the L1 or L2 cache
+  std::array<std::uint16_t, kPiece> block_amax;
+  Bf16Scan scan;
+  for (std::int64_t done = 0; done < blocks; done += kPiece) {
+    const std::int64_t piece = std::min(kPiece, blocks - done);
+    const std::byte* data = at_element(source, done * kNvfp4Block);
+    scan_bf16(data, piece, block_amax.data(), &scan);
+    quantize_rne_bf16(data, piece, block_amax.data(), out.global_scales[0], out.codes.data() + done * kNvfp4BlockBytes,
+                      out.sf.data() + done, nullptr);
+  }
+}
+
 struct RowShape {
   std::int64_t rows;
   std::int64_t k;
@@ -115,8 +129,7 @@ void quantize_nvfp4(const ConstTensorView& source, const Nvfp4Options& options, 
 
   const bool by_vectors = options.recipe == QuantRecipe::kRne && source.dtype == DType::kBF16;
   if (by_vectors && !per_token && out.global_scales[0] > 0)  // rows without a gap are one row
-    return quantize_rne_bf16(source.data, rows * k / kNvfp4Block, out.global_scales[0], out.codes.data(), out.sf.data(),
-                             nullptr);
+    return quantize_by_vectors(source, rows * k / kNvfp4Block, out);
 
   std::array<float, kChunk> chunk;
   for (std::int64_t row = 0; row < rows; ++row) {

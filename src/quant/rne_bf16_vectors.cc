@@ -3,8 +3,8 @@
 // two vectors of floats without a shuffle, and their codes one byte a word. Every step has the result of the function of
 // formats/ or quant/nvfp4_block.h that it stands for, and says which.
 //
-// Bound by arithmetic: some 24 operations for 16 numbers, a third of them for the error statistics. With scales and
-// numbers in turns for every 16 blocks, the divisions' latency was a third of the time (Zen 4).
+// Bound by arithmetic: some 37 operations for 32 numbers, 8 of them for the errors. With scales and numbers in turns for
+// every 16 blocks, the divisions' latency was a third of the time (Zen 4).
 #include "quant/rne_bf16_vectors.h"
 
 #if MEGAMOE_HAVE_CPU_BACKEND  // then the build has Highway
@@ -29,7 +29,10 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 std::int64_t bf16_amax(const std::byte*, std::int64_t, bool, std::uint16_t*) { return 0; }
 
-std::int64_t rne_bf16(const std::byte*, std::int64_t, float, std::uint8_t*, std::uint8_t*, ErrorStats*) {
+std::int64_t bf16_scan(const std::byte*, std::int64_t, std::uint16_t*, Bf16Scan*) { return 0; }
+
+std::int64_t rne_bf16(const std::byte*, std::int64_t, const std::uint16_t*, float, std::uint8_t*, std::uint8_t*,
+                      ErrorStats*) {
   return 0;
 }
 
@@ -83,7 +86,7 @@ constexpr bool kHasFma = true;
 #endif
 
 constexpr int kBatch = 16;           // blocks whose scales are made together
-constexpr int kRun = 4 * kBatch;     // blocks between looking for scales and looking for codes
+constexpr int kRun = 4 * kBatch;     // blocks between making scales and making codes, and of one f32 sum of squares
 constexpr int kWordsOfBlock = kNvfp4Block / 2;
 
 // What the numbers of a run are divided by.
@@ -109,6 +112,39 @@ HWY_INLINE void block_amax(const std::int16_t* x, std::uint16_t* amax) {
     const auto odd = merge(merge(block(half + 1), block(half + 5)), merge(block(half + 3), block(half + 7)));
     hn::StoreU(merge(even, odd), d, reinterpret_cast<std::int16_t*>(amax) + half);
   }
+}
+
+// What the blocks' scales are made of, and the squares of all numbers: whole batches. Returns how many blocks that were.
+std::int64_t bf16_scan(const std::byte* data, std::int64_t blocks, std::uint16_t* block_amax_bits, Bf16Scan* scan) {
+  const DF d;
+  const DU du;
+  const hn::FixedTag<std::int16_t, 8> d16;
+  auto largest = hn::Zero(d16);
+  std::int64_t done = 0;
+  while (done + kBatch <= blocks) {
+    const auto whole = static_cast<int>(std::min<std::int64_t>(kRun, (blocks - done) / kBatch * kBatch));
+    auto even2 = hn::Zero(d), odd2 = hn::Zero(d);
+    for (int b = 0; b < whole; b += kBatch) {
+      const auto* words = reinterpret_cast<const std::uint32_t*>(data) + kWordsOfBlock * (done + b);
+      std::uint16_t* amax = block_amax_bits + done + b;
+      block_amax(reinterpret_cast<const std::int16_t*>(words), amax);
+      const auto lower = hn::LoadU(d16, reinterpret_cast<const std::int16_t*>(amax));
+      const auto upper = hn::LoadU(d16, reinterpret_cast<const std::int16_t*>(amax) + 8);
+      largest = hn::Max(largest, hn::Max(lower, upper));
+      for (int first = 0; first < kWordsOfBlock * kBatch; first += kLanesF) {
+        const auto pairs = hn::LoadU(du, words + first);
+        const auto even = hn::BitCast(d, hn::ShiftLeft<16>(pairs));
+        const auto odd = hn::BitCast(d, hn::And(pairs, hn::Set(du, 0xFFFF0000u)));
+        even2 = hn::MulAdd(even, even, even2);
+        odd2 = hn::MulAdd(odd, odd, odd2);
+      }
+    }
+    scan->squares += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, hn::Add(even2, odd2))));
+    done += whole;
+  }
+  const auto amax = static_cast<std::uint16_t>(hn::GetLane(hn::MaxOfLanes(d16, largest)));
+  scan->amax_bits = std::max(scan->amax_bits, amax);
+  return done;
 }
 
 // Block scales and steps of sixteen blocks from block `first` of a run on; false where one of them has no fast form
@@ -152,113 +188,139 @@ HWY_INLINE bool block_scales(const std::uint16_t* amax_bits, float global_scale,
 // Lane i: the value of the block that word `first` + i of a run is in.
 HWY_INLINE VF of_block(const float* values, int first) {
   const DF d;
-#if HWY_MAX_BYTES >= 64
-  const hn::Half<DF> half;  // a vector has two blocks
-  return hn::Combine(d, hn::Set(half, values[first / kWordsOfBlock + 1]), hn::Set(half, values[first / kWordsOfBlock]));
-#else
-  return hn::Set(d, values[first / kWordsOfBlock]);
-#endif
+  const VF all = hn::Set(d, values[first / kWordsOfBlock]);
+  if constexpr (kLanesF == kWordsOfBlock * 2)  // a vector has two blocks
+    return hn::IfThenElse(hn::FirstN(d, kWordsOfBlock), all, hn::Set(d, values[first / kWordsOfBlock + 1]));
+  return all;
 }
 
-// Squares that each lane has seen in one run, and the largest error of all.
-struct Sums {
-  VF want2, error2, largest;
+// Squares of the errors that each lane has seen in one run, and the largest error of all.
+struct Errors {
+  VF squares, largest;
 };
 
 struct Divisor {
   VF step, high, low;
 };
 
-// Low three bits: the code of the magnitude x / step.
-template <bool kWithError>
-HWY_INLINE hn::Vec<DU> code_of(VF x, const Divisor& by, Sums& sums) {
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+#define MEGAMOE_RNE_AVX3 1
+#else
+#define MEGAMOE_RNE_AVX3 0
+#endif
+
+// What to add to a quotient so that the bits are left that E2M1 has: 2^22 times the power of two below it, at least 1.
+// With two units in the last place more for each power above 1, the last bits of the sum are the code.
+HWY_INLINE VF shift_of(VF quotient) {
   const DF d;
   const DI di;
+  const auto at_least_1 = hn::BitCast(di, hn::Max(quotient, hn::Set(d, 1.0f)));
+#if MEGAMOE_RNE_AVX3
+  // By the exponent's last four bits: 15 for quotients below 2, then 0 and 1.
+  const __m512i shifts = _mm512_set_epi32(149 << 23, 149 << 23, 149 << 23, 149 << 23, 149 << 23, 149 << 23, 149 << 23,
+                                          149 << 23, 149 << 23, 149 << 23, 149 << 23, 149 << 23, 149 << 23, 149 << 23,
+                                          (151 << 23) + 4, (150 << 23) + 2);
+  return VF{_mm512_castsi512_ps(_mm512_permutexvar_epi32(hn::ShiftRight<23>(at_least_1).raw, shifts))};
+#else
+  const auto power = hn::And(at_least_1, hn::Set(di, static_cast<std::int32_t>(kFloatInfBits)));
+  return hn::BitCast(d, hn::Add(hn::Add(power, hn::ShiftRight<22>(power)), hn::Set(di, (22 << 23) - 2 * 127)));
+#endif
+}
+
+// Last four bits: the code of the magnitude x / step.
+template <bool kWithErrors>
+HWY_INLINE hn::Vec<DU> code_of(VF x, const Divisor& by, Errors& errors) {
+  const DF d;
   const DU du;
   VF quotient;
   if constexpr (kHasFma)
     quotient = hn::MulAdd(x, by.high, hn::Mul(x, by.low));
   else
     quotient = hn::Div(x, by.step);
-  // Adding 2^22 times the power of two below, at least 1, leaves the bits that E2M1 has. With two units in the last
-  // place more for each power above 1, the last bits of the sum are the code.
-  const auto power = hn::And(hn::BitCast(di, hn::Max(quotient, hn::Set(d, 1.0f))),
-                             hn::Set(di, static_cast<std::int32_t>(kFloatInfBits)));
-  const auto shift =
-      hn::BitCast(d, hn::Add(hn::Add(power, hn::ShiftRight<22>(power)), hn::Set(di, (22 << 23) - 2 * 127)));
-  const auto shifted = hn::Add(quotient, shift);
-  if constexpr (kWithError) {
-    const auto error = hn::Sub(hn::Mul(hn::Sub(shifted, shift), by.step), x);
-    sums.error2 = hn::MulAdd(error, error, sums.error2);
-    sums.want2 = hn::MulAdd(x, x, sums.want2);
-    sums.largest = hn::Max(sums.largest, hn::Abs(error));
+  const VF shift = shift_of(quotient);
+  const VF shifted = hn::Add(quotient, shift);
+  if constexpr (kWithErrors) {
+    const VF error = hn::MulSub(hn::Sub(shifted, shift), by.step, x);
+    errors.squares = hn::MulAdd(error, error, errors.squares);
+#if MEGAMOE_RNE_AVX3
+    errors.largest = VF{_mm512_range_ps(errors.largest.raw, error.raw, 0xB)};  // the larger magnitude
+#else
+    errors.largest = hn::Max(errors.largest, hn::Abs(error));
+#endif
   }
   return hn::BitCast(du, shifted);
 }
 
 // A run's numbers, under scales that are known.
-template <bool kWithError>
-HWY_INLINE void run_codes(const std::uint32_t* words, int blocks, const Steps& steps, std::uint8_t* codes, Sums& sums) {
+template <bool kWithErrors>
+HWY_INLINE void run_codes(const std::uint32_t* words, int blocks, const Steps& steps, std::uint8_t* codes,
+                          Errors& errors) {
   const DF d;
   const DU du;
   const hn::Rebind<std::uint8_t, DF> d8;
+  const auto low_code = hn::Set(du, 7);
+  Errors odd_errors{hn::Zero(d), hn::Zero(d)};
   for (int first = 0; first < kWordsOfBlock * blocks; first += kLanesF) {
     Divisor by;
-    by.step = of_block(steps.step, first);
+    if constexpr (kWithErrors || !kHasFma) by.step = of_block(steps.step, first);
     if constexpr (kHasFma) {
       by.high = of_block(steps.high, first);
       by.low = of_block(steps.low, first);
     }
     const auto pairs = hn::LoadU(du, words + first);
     const auto magnitudes = hn::And(pairs, hn::Set(du, 0x7FFF7FFFu));
-    const auto even = hn::BitCast(d, hn::ShiftLeft<16>(magnitudes));
-    const auto odd = hn::BitCast(d, hn::And(magnitudes, hn::Set(du, 0xFFFF0000u)));
-    const auto even_codes = hn::And(code_of<kWithError>(even, by, sums), hn::Set(du, 7));
-    const auto odd_codes = hn::And(hn::ShiftLeft<4>(code_of<kWithError>(odd, by, sums)), hn::Set(du, 0x70));
-    const auto signs = hn::Or(hn::And(hn::ShiftRight<12>(pairs), hn::Set(du, 8)),
-                              hn::And(hn::ShiftRight<24>(pairs), hn::Set(du, 0x80)));
-    hn::StoreU(hn::TruncateTo(d8, hn::Or(hn::Or(even_codes, odd_codes), signs)), d8, codes + first);
+    const auto even = code_of<kWithErrors>(hn::BitCast(d, hn::ShiftLeft<16>(magnitudes)), by, errors);
+    const auto odd =
+        code_of<kWithErrors>(hn::BitCast(d, hn::And(magnitudes, hn::Set(du, 0xFFFF0000u))), by, odd_errors);
+    auto byte = hn::Or(hn::And(low_code, even), hn::AndNot(low_code, hn::ShiftLeft<4>(odd)));
+    byte = hn::Or(byte, hn::And(hn::ShiftRight<12>(pairs), hn::Set(du, 0x08)));
+    byte = hn::Or(byte, hn::And(hn::ShiftRight<24>(pairs), hn::Set(du, 0x80)));
+#if MEGAMOE_RNE_AVX3
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(codes + first), _mm512_cvtepi32_epi8(byte.raw));
+#else
+    hn::StoreU(hn::TruncateTo(d8, byte), d8, codes + first);
+#endif
+  }
+  if constexpr (kWithErrors) {
+    errors.squares = hn::Add(errors.squares, odd_errors.squares);
+    errors.largest = hn::Max(errors.largest, odd_errors.largest);
   }
 }
 
-template <bool kWithError>
-std::int64_t rne_bf16_of(const std::byte* data, std::int64_t blocks, float global_scale, std::uint8_t* codes,
-                         std::uint8_t* sf, ErrorStats* stats) {
+template <bool kWithErrors>
+std::int64_t rne_bf16_of(const std::byte* data, std::int64_t blocks, const std::uint16_t* amax, float global_scale,
+                         std::uint8_t* codes, std::uint8_t* sf, ErrorStats* stats) {
   const DF d;
-  double want2 = 0.0, error2 = 0.0;
+  double squares = 0.0;
   auto largest = hn::Zero(d);
   std::int64_t done = 0;
   for (bool is_fast = true; is_fast && done + kBatch <= blocks;) {
-    const auto* words = reinterpret_cast<const std::uint32_t*>(data) + kWordsOfBlock * done;
+    const auto whole = static_cast<int>(std::min<std::int64_t>(kRun, (blocks - done) / kBatch * kBatch));
     Steps steps;
-    alignas(64) std::uint16_t amax[kRun];
-    const int whole = static_cast<int>(std::min<std::int64_t>(kRun, (blocks - done) / kBatch * kBatch));
-    for (int b = 0; b < whole; b += kBatch)
-      block_amax(reinterpret_cast<const std::int16_t*>(words + kWordsOfBlock * b), amax + b);
     int run = 0;
     for (; run < whole; run += kBatch) {
-      is_fast = block_scales(amax + run, global_scale, run, sf + done + run, steps);
+      is_fast = block_scales(amax + done + run, global_scale, run, sf + done + run, steps);
       if (!is_fast) break;
     }
-    Sums sums{hn::Zero(d), hn::Zero(d), largest};
-    run_codes<kWithError>(words, run, steps, codes + kWordsOfBlock * done, sums);
-    if constexpr (kWithError) {
-      want2 += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, sums.want2)));
-      error2 += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, sums.error2)));
-      largest = sums.largest;
+    Errors errors{hn::Zero(d), largest};
+    run_codes<kWithErrors>(reinterpret_cast<const std::uint32_t*>(data) + kWordsOfBlock * done, run, steps,
+                           codes + kNvfp4BlockBytes * done, errors);
+    if constexpr (kWithErrors) {
+      squares += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, errors.squares)));
+      largest = errors.largest;
     }
     done += run;
   }
-  if constexpr (kWithError)
-    stats->add(kNvfp4Block * done, want2, error2, static_cast<double>(hn::GetLane(hn::MaxOfLanes(d, largest))));
+  if constexpr (kWithErrors)
+    stats->add(kNvfp4Block * done, 0.0, squares, static_cast<double>(hn::GetLane(hn::MaxOfLanes(d, largest))));
   return done;
 }
 
-// Quantises batches of sixteen blocks up to the first that it can not do, and returns how many blocks that were.
-std::int64_t rne_bf16(const std::byte* data, std::int64_t blocks, float global_scale, std::uint8_t* codes,
-                              std::uint8_t* sf, ErrorStats* stats) {
-  return stats == nullptr ? rne_bf16_of<false>(data, blocks, global_scale, codes, sf, stats)
-                          : rne_bf16_of<true>(data, blocks, global_scale, codes, sf, stats);
+// Quantises batches up to the first that it can not do, and returns how many blocks that were.
+std::int64_t rne_bf16(const std::byte* data, std::int64_t blocks, const std::uint16_t* amax, float global_scale,
+                      std::uint8_t* codes, std::uint8_t* sf, ErrorStats* stats) {
+  return stats == nullptr ? rne_bf16_of<false>(data, blocks, amax, global_scale, codes, sf, stats)
+                          : rne_bf16_of<true>(data, blocks, amax, global_scale, codes, sf, stats);
 }
 
 #endif
@@ -272,6 +334,7 @@ HWY_AFTER_NAMESPACE();
 namespace megamoe {
 
 HWY_EXPORT(bf16_amax);
+HWY_EXPORT(bf16_scan);
 HWY_EXPORT(rne_bf16);
 
 std::int64_t bf16_amax_by_vectors(const std::byte* data, std::int64_t count, bool ignore_nan,
@@ -279,9 +342,15 @@ std::int64_t bf16_amax_by_vectors(const std::byte* data, std::int64_t count, boo
   return HWY_DYNAMIC_DISPATCH(bf16_amax)(data, count, ignore_nan, amax);
 }
 
-std::int64_t rne_bf16_by_vectors(const std::byte* data, std::int64_t blocks, float global_scale, std::uint8_t* codes,
-                                 std::uint8_t* sf, ErrorStats* error) noexcept {
-  return HWY_DYNAMIC_DISPATCH(rne_bf16)(data, blocks, global_scale, codes, sf, error);
+std::int64_t bf16_scan_by_vectors(const std::byte* data, std::int64_t blocks, std::uint16_t* block_amax,
+                                  Bf16Scan* scan) noexcept {
+  return HWY_DYNAMIC_DISPATCH(bf16_scan)(data, blocks, block_amax, scan);
+}
+
+std::int64_t rne_bf16_by_vectors(const std::byte* data, std::int64_t blocks, const std::uint16_t* block_amax,
+                                 float global_scale, std::uint8_t* codes, std::uint8_t* sf,
+                                 ErrorStats* error) noexcept {
+  return HWY_DYNAMIC_DISPATCH(rne_bf16)(data, blocks, block_amax, global_scale, codes, sf, error);
 }
 
 }  // namespace megamoe
@@ -293,8 +362,10 @@ namespace megamoe {
 
 std::int64_t bf16_amax_by_vectors(const std::byte*, std::int64_t, bool, std::uint16_t*) noexcept { return 0; }
 
-std::int64_t rne_bf16_by_vectors(const std::byte*, std::int64_t, float, std::uint8_t*, std::uint8_t*,
-                                 ErrorStats*) noexcept {
+std::int64_t bf16_scan_by_vectors(const std::byte*, std::int64_t, std::uint16_t*, Bf16Scan*) noexcept { return 0; }
+
+std::int64_t rne_bf16_by_vectors(const std::byte*, std::int64_t, const std::uint16_t*, float, std::uint8_t*,
+                                 std::uint8_t*, ErrorStats*) noexcept {
   return 0;
 }
 

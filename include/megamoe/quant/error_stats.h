@@ -17,6 +17,7 @@ class ErrorStats {
   void merge(const ErrorStats& other) noexcept { add(other.count_, other.sum_want2_, other.sum_error2_, other.max_abs_); }
 
   std::int64_t count() const noexcept { return count_; }
+  double sum_error2() const noexcept { return sum_error2_; }  // of (got - want)^2
   double max_abs() const noexcept { return max_abs_; }  // max |got - want|; 0 of nothing
 
   // Relative Frobenius error: ||got - want|| / ||want||. A zero reference gives 0 when got is zero too, else Inf.
