@@ -177,6 +177,7 @@ class Quantizer final : public Transform {
     const StoredMatrix& matrix = matrix_of(unit, which);
     const MatrixNames names{matrix.module + std::string(dialect_.codes), matrix.module + std::string(dialect_.sf)};
     write_matrix(matrix, scratch.scanned[which], recipe_, scale, names, writer, scratch.matrix, unit.error[which]);
+    forget_matrix(model_, matrix);
     const float stored = stored_scalar(dialect_, scale);
     writer.append(matrix.module + std::string(dialect_.global), std::as_bytes(std::span(&stored, 1)));
     progress.add(static_cast<std::uint64_t>(matrix.weight->view.bytes()), matrix.module);

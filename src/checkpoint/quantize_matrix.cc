@@ -64,6 +64,10 @@ void scan_matrix(const Model& model, const StoredMatrix& matrix, QuantRecipe rec
   }
 }
 
+void forget_matrix(const Model& model, const StoredMatrix& matrix) noexcept {
+  model.files.shards()[matrix.weight->shard].file().forget(bytes_of(matrix));
+}
+
 void measure_matrix(const StoredMatrix& matrix, std::span<const std::uint8_t> codes, std::span<const std::uint8_t> sf,
                     float global_scale, MatrixScratch& scratch, ErrorStats& error) {
   const auto cols = static_cast<std::size_t>(matrix.view.cols);

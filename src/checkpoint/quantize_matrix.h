@@ -31,6 +31,9 @@ struct ScannedMatrix {
 void scan_matrix(const Model& model, const StoredMatrix& matrix, QuantRecipe recipe, MatrixScratch& scratch,
                  ScannedMatrix& scanned);
 
+// After the last look at the matrix.
+void forget_matrix(const Model& model, const StoredMatrix& matrix) noexcept;
+
 // Adds the difference between the weights and what the codes say.
 void measure_matrix(const StoredMatrix& matrix, std::span<const std::uint8_t> codes, std::span<const std::uint8_t> sf,
                     float global_scale, MatrixScratch& scratch, ErrorStats& error);

@@ -58,6 +58,7 @@ void SafetensorsWriter::append(std::string_view tensor, std::span<const std::byt
   if (hash == nullptr) hash = std::make_unique<Xxh3>();
   hash->update(bytes);
   if (done_bytes < info.bytes()) return;
+  file_.start_sync(layout_.prefix.size() + info.begin, info.bytes());
   digests_[position] = hash->finish();
   hash.reset();
 }

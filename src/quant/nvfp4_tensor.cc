@@ -74,18 +74,20 @@ void quantize_row(QuantRecipe recipe, std::span<const float> row, float global_s
     quantize_nvfp4_row(recipe, row, global_scale, codes, sf);
 }
 
-// Recipe rne of BF16 under one global scale, as one row.
-void quantize_by_vectors(const ConstTensorView& source, std::int64_t blocks, const Nvfp4Output& out) {
-  constexpr std::int64_t kPiece = 1024;  // 32 KiB of BF16, which the second look finds in the L1 or L2 cache
-  std::array<std::uint16_t, kPiece> block_amax;
+// Recipe rne of BF16 under one global scale, which does not ask where a row ends.
+void quantize_by_vectors(const ConstTensorView& source, const Nvfp4Options& options, const Nvfp4Output& out) {
+  const std::int64_t blocks = source.shape.elements() / kNvfp4Block;
+  std::vector<std::uint16_t> block_amax(static_cast<std::size_t>(blocks));
   Bf16Scan scan;
-  for (std::int64_t done = 0; done < blocks; done += kPiece) {
-    const std::int64_t piece = std::min(kPiece, blocks - done);
-    const std::byte* data = at_element(source, done * kNvfp4Block);
-    scan_bf16(data, piece, block_amax.data(), &scan);
-    quantize_rne_bf16(data, piece, block_amax.data(), out.global_scales[0], out.codes.data() + done * kNvfp4BlockBytes,
-                      out.sf.data() + done, nullptr);
-  }
+  scan_bf16(source.data, blocks, block_amax.data(), &scan);
+  float& global_scale = out.global_scales[0];
+  if (options.mode == GlobalScaleMode::kStatic)
+    global_scale = options.static_global_scale;
+  else
+    global_scale = nvfp4_global_scale(options.recipe, std::isnan(bf16_to_float(scan.amax_bits))
+                                                          ? nvfp4_amax(options.recipe, source)  // of the others
+                                                          : bf16_to_float(scan.amax_bits));
+  quantize_rne_bf16(source.data, blocks, block_amax.data(), global_scale, out.codes.data(), out.sf.data(), nullptr);
 }
 
 struct RowShape {
@@ -125,11 +127,9 @@ void quantize_nvfp4(const ConstTensorView& source, const Nvfp4Options& options, 
   const auto [rows, k] = row_shape(source);
   const bool per_token = options.mode == GlobalScaleMode::kPerToken;
   check(source, options, out, k, per_token ? rows : 1);
+  if (!per_token && options.recipe == QuantRecipe::kRne && source.dtype == DType::kBF16)
+    return quantize_by_vectors(source, options, out);
   if (!per_token) out.global_scales[0] = global_scale_of(source, options);
-
-  const bool by_vectors = options.recipe == QuantRecipe::kRne && source.dtype == DType::kBF16;
-  if (by_vectors && !per_token && out.global_scales[0] > 0)  // rows without a gap are one row
-    return quantize_by_vectors(source, rows * k / kNvfp4Block, out);
 
   std::array<float, kChunk> chunk;
   for (std::int64_t row = 0; row < rows; ++row) {
