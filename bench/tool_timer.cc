@@ -55,6 +55,15 @@ class NewMemory {
   std::byte* data_;
 };
 
+// Of at most kCopyChunk bytes each.
+std::vector<std::span<const std::byte>> pieces_of(const std::vector<std::span<const std::byte>>& memory) {
+  std::vector<std::span<const std::byte>> pieces;
+  for (std::span<const std::byte> rest : memory)
+    for (; !rest.empty(); rest = rest.subspan(pieces.back().size()))
+      pieces.push_back(rest.first(std::min(kCopyChunk, rest.size())));
+  return pieces;
+}
+
 struct Round {
   double seconds;
   double floor_before, floor_after;
@@ -127,6 +136,18 @@ ExpertView HeldExperts::expert(std::int64_t index, ExpertScratch& /*scratch*/) c
   return experts_[static_cast<std::size_t>(index)].view;
 }
 
+std::vector<std::span<const std::byte>> HeldExperts::memory() const {
+  std::vector<std::span<const std::byte>> all;
+  for (const Held& held : experts_)
+    for (const MatrixView* matrix : {&held.view.gate, &held.view.up, &held.view.down}) {
+      const auto weights = static_cast<std::size_t>(matrix->rows * matrix->cols);
+      const bool is_nvfp4 = matrix->format == WeightFormat::kNvfp4;
+      all.emplace_back(matrix->data, is_nvfp4 ? weights / 2 : 2 * weights);
+      if (is_nvfp4) all.emplace_back(matrix->sf, weights / kNvfp4Block);
+    }
+  return all;
+}
+
 ExpertView HeldExperts::shared_expert(ExpertScratch& /*scratch*/) const { return shared_.view; }
 
 ToolMeasurement measure_quantize(const Problem& problem, int threads, const TimerOptions& options) {
@@ -191,17 +212,21 @@ ToolMeasurement measure_prepare(const Problem& problem, const ExpertSource& sour
   result.output_bytes = static_cast<double>(weights->bytes());
   weights.reset();
 
-  const auto bytes = static_cast<std::size_t>(std::max(result.input_bytes, result.output_bytes));
-  const NewMemory from(bytes);
-  std::memset(from.data(), 1, bytes);
+  const std::vector<std::span<const std::byte>> pieces = pieces_of(held.memory());
+  std::vector<std::size_t> begins;
+  std::size_t bytes = 0;
+  for (const std::span<const std::byte> piece : pieces) {
+    begins.push_back(bytes);
+    bytes += piece.size();
+  }
   const auto copy = [&] {
     weights.reset();  // as the next pass will have it
     std::unique_ptr<NewMemory> to;
     return seconds_of([&] {
       to = std::make_unique<NewMemory>(bytes);
-      on_threads(options.threads, static_cast<std::int64_t>((bytes + kCopyChunk - 1) / kCopyChunk), [&](std::int64_t i) {
-        const std::size_t at = static_cast<std::size_t>(i) * kCopyChunk;
-        std::memcpy(to->data() + at, from.data() + at, std::min(kCopyChunk, bytes - at));
+      on_threads(options.threads, static_cast<std::int64_t>(pieces.size()), [&](std::int64_t i) {
+        const std::span<const std::byte> piece = pieces[static_cast<std::size_t>(i)];
+        std::memcpy(to->data() + begins[static_cast<std::size_t>(i)], piece.data(), piece.size());
       });
     });
   };

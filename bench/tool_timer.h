@@ -19,6 +19,7 @@ class HeldExperts final : public ExpertSource {
   ExpertView expert(std::int64_t index, ExpertScratch& scratch) const override;
   ExpertView shared_expert(ExpertScratch& scratch) const override;
   std::span<const float> shared_gate() const override { return source_.shared_gate(); }
+  std::vector<std::span<const std::byte>> memory() const;  // of the routed experts' weights, as they lie
 
  private:
   struct Held {
@@ -37,7 +38,7 @@ struct ToolMeasurement {
   int dropped = 0;  // rounds that were disturbed, and are in no figure
   double median_s = 0;
   double min_s = 0;
-  double floor_s = 0;     // quantize: reading the input once; prepare: copying input to output once; median
+  double floor_s = 0;     // quantize: reading the input once; prepare: copying the input once; median
   double over_floor = 0;  // time over that of the floor on both sides of it, median of the rounds
 
   double input_bytes_per_s() const { return input_bytes / median_s; }
@@ -48,8 +49,8 @@ struct ToolMeasurement {
 // of quantize_nvfp4_row.
 ToolMeasurement measure_quantize(const Problem& problem, int threads, const TimerOptions& options);
 
-// The experts of `source` into a backend's packed form, in memory that is new. The floor is a copy of as many bytes as the
-// larger of the two sides, on as many threads and into memory that is just as new.
+// The experts of `source` into a backend's packed form, in memory that is new. The floor is a copy of these experts as
+// they lie, on as many threads and into memory that is just as new.
 ToolMeasurement measure_prepare(const Problem& problem, const ExpertSource& source, const PrepareOptions& options,
                                 const TimerOptions& timer);
 

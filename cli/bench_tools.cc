@@ -40,7 +40,7 @@ bench::ToolMeasurement measure(const ToolBench& choice) {
 void run_tool_bench(const ToolBench& choice) {
   const bench::ToolMeasurement m = measure(choice);
   const bool is_quantize = choice.stage == "quantize";
-  const double floor_rate = (is_quantize ? m.input_bytes : m.input_bytes + m.output_bytes) / m.floor_s;
+  const double floor_rate = (is_quantize ? 1.0 : 2.0) * m.input_bytes / m.floor_s;
   const int threads = choice.threads == 0 ? machine_threads() : choice.threads;
   if (choice.json) {
     print_json({{"stage", choice.stage},
@@ -84,7 +84,7 @@ void run_tool_bench(const ToolBench& choice) {
   print_line();
   print_line(is_quantize
                  ? "plain read: of as many bytes as go in, on the same threads, before and after each round."
-                 : "copy: of the larger side's bytes into new memory, on the same threads, before and after each round.");
+                 : "copy: of what goes in, into new memory, on the same threads, before and after each round.");
 }
 
 }  // namespace megamoe::cli

@@ -80,12 +80,27 @@ void pack_last_tile(const Kernels& kernels, const MatrixView& matrix, const Lane
     std::fill_n(tile + kLanes * (b % kTileBlocks) + which.first_lane, which.rows, std::byte{0});
 }
 
+// Asks for the part from `tile` on of the rows below `which`, which are next: as much as a piece of tiles is of these.
+// Each matrix's rows follow one another, so it is one run of lines.
+void ask_for_next_rows(const MatrixView& matrix, const LaneRows& which, std::int64_t tile, std::int64_t tiles) {
+  constexpr std::int64_t kLine = 64;
+  const std::int64_t first = which.first_row + which.rows, rows = std::min(which.rows, matrix.rows - first);
+  const auto ask = [&](const std::byte* data, std::int64_t row_bytes, std::int64_t tile_bytes) {
+    const std::byte* from = data + first * row_bytes + tile * tile_bytes * rows;
+    for (std::int64_t at = 0; at < tiles * tile_bytes * rows; at += kLine) __builtin_prefetch(from + at, 0, 2);
+  };
+  if (rows <= 0) return;
+  ask(matrix.data, matrix.cols / 2, kTileK / 2);
+  ask(matrix.sf, matrix.cols / 16, kTileBlocks);
+}
+
 }  // namespace
 
 void pack_nvfp4_rows(const Kernels& kernels, const MatrixView& matrix, const LaneRows& which, std::byte* panel) {
   const std::int64_t whole_tiles = matrix.cols / kTileK;
   for (std::int64_t tile = 0; tile < whole_tiles; tile += kPieceTiles) {
     const std::int64_t tiles = std::min(kPieceTiles, whole_tiles - tile);
+    ask_for_next_rows(matrix, which, tile, tiles);
     kernels.pack_words(matrix.data + which.first_row * (matrix.cols / 2) + tile * kTileK / 2, matrix.cols / 2,
                        which.rows, tiles, panel + tile * kTileBytes + kTileScales + 4 * which.first_lane);
     const std::byte* sf = matrix.sf + which.first_row * (matrix.cols / 16) + tile * kTileBlocks;
