@@ -112,7 +112,8 @@ void require_bytes_of_rne(const ConstTensorView& weights, const Nvfp4Output& out
   for (std::int64_t r = 0; r < weights.shape[0]; ++r) {
     for (std::int64_t i = 0; i < k; ++i) {
       std::uint32_t bits = 0;
-      std::memcpy(reinterpret_cast<std::byte*>(&bits) + 2, static_cast<const std::byte*>(weights.data) + 2 * (r * k + i), 2);
+      std::memcpy(reinterpret_cast<std::byte*>(&bits) + 2,
+                  static_cast<const std::byte*>(weights.data) + 2 * (r * k + i), 2);
       std::memcpy(&row[static_cast<std::size_t>(i)], &bits, sizeof bits);
     }
     quantize_nvfp4_row(QuantRecipe::kRne, row, out.global_scales[0], codes.data(), sf.data());
@@ -170,9 +171,10 @@ ToolMeasurement measure_quantize(const Problem& problem, int threads, const Time
 
   const auto view = [&](std::int64_t matrix) {
     const bool is_down = matrix % 3 == 2;
-    return ConstTensorView{.data = input.data() + matrix * 2 * weights,
-                           .dtype = DType::kBF16,
-                           .shape = is_down ? Shape{problem.hidden, problem.inter} : Shape{problem.inter, problem.hidden}};
+    return ConstTensorView{
+        .data = input.data() + matrix * 2 * weights,
+        .dtype = DType::kBF16,
+        .shape = is_down ? Shape{problem.hidden, problem.inter} : Shape{problem.inter, problem.hidden}};
   };
   const auto output = [&](std::int64_t matrix) {
     const auto at = static_cast<std::size_t>(matrix), n = static_cast<std::size_t>(weights);
@@ -194,7 +196,8 @@ ToolMeasurement measure_quantize(const Problem& problem, int threads, const Time
   result.input_bytes = static_cast<double>(input.size());
   result.output_bytes = static_cast<double>(codes.size() + sf.size());
   ReadProbe probe(std::max(input.size(), std::size_t{64} << 20), threads);
-  measure_rounds(options, one_pass, [&] { return result.input_bytes / probe.read_once(); }, result);
+  measure_rounds(
+      options, one_pass, [&] { return result.input_bytes / probe.read_once(); }, result);
   return result;
 }
 

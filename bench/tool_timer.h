@@ -1,5 +1,5 @@
-// Times what `megamoe quantize` and `megamoe prepare` do in memory, without files, beside what memory gives for the same
-// bytes at that moment.
+// Times what `megamoe quantize` and `megamoe prepare` do in memory, without files, beside what memory gives for the
+// same bytes at that moment.
 #pragma once
 
 #include <cstdint>
@@ -45,8 +45,8 @@ struct ToolMeasurement {
 };
 
 // BF16 weights of the problem's routed experts to NVFP4 by recipe rne, matrix by matrix (quantize_nvfp4, a global scale
-// each), into memory that is there. The floor is a plain read of as many bytes. Throws kInternal where a byte is not that
-// of quantize_nvfp4_row.
+// each), into memory that is there. The floor is a plain read of as many bytes. Throws kInternal where a byte is not
+// that of quantize_nvfp4_row.
 ToolMeasurement measure_quantize(const Problem& problem, int threads, const TimerOptions& options);
 
 // The experts of `source` into a backend's packed form, in memory that is new. The floor is a copy of these experts as

@@ -82,9 +82,8 @@ void run_tool_bench(const ToolBench& choice) {
                  fmt::format("{} ({} dropped)", m.repeats, m.dropped)});
   table.print();
   print_line();
-  print_line(is_quantize
-                 ? "plain read: of as many bytes as go in, on the same threads, before and after each round."
-                 : "copy: of what goes in, into new memory, on the same threads, before and after each round.");
+  print_line(is_quantize ? "plain read: of as many bytes as go in, on the same threads, before and after each round."
+                         : "copy: of what goes in, into new memory, on the same threads, before and after each round.");
 }
 
 }  // namespace megamoe::cli

@@ -206,9 +206,10 @@ void add_bench(CLI::App& app, Session& session) {
       "megamoe bench --shape deepseek-v4-flash --experts 16 --tokens 1,16,256 --activations int8 --plot times.svg",
       options->json);
   add_layer_options(verb, options->layer, true);
-  verb.choice("--stage", options->stage, {"layer", "prepare", "quantize"},
-              "layer: runs of a layer; prepare or quantize: that work in memory on the host, beside a copy or a plain read "
-              "of the same bytes");
+  verb.choice(
+      "--stage", options->stage, {"layer", "prepare", "quantize"},
+      "layer: runs of a layer; prepare or quantize: that work in memory on the host, beside a copy or a plain read "
+      "of the same bytes");
   verb.text("--cache", options->cache, "With DIR: directory that 'megamoe prepare' wrote; weights are mapped");
   verb.integers("--tokens", options->tokens, 1, "Tokens of a call; several, separated by commas");
   verb.text("--routing", options->routing,

@@ -81,8 +81,8 @@ void measure_matrix(const StoredMatrix& matrix, std::span<const std::uint8_t> co
   }
 }
 
-void write_matrix(const StoredMatrix& matrix, const ScannedMatrix& scanned, QuantRecipe recipe, float global_scale, const MatrixNames& names,
-                  SafetensorsWriter& writer, MatrixScratch& scratch, ErrorStats& error) {
+void write_matrix(const StoredMatrix& matrix, const ScannedMatrix& scanned, QuantRecipe recipe, float global_scale,
+                  const MatrixNames& names, SafetensorsWriter& writer, MatrixScratch& scratch, ErrorStats& error) {
   const std::int64_t blocks = matrix.view.rows * matrix.view.cols / kNvfp4Block;
   scratch.sf.resize(static_cast<std::size_t>(blocks));
   if (recipe == QuantRecipe::kRne && matrix.dtype == DType::kBF16 && has_bf16_squares(global_scale)) {
@@ -92,8 +92,8 @@ void write_matrix(const StoredMatrix& matrix, const ScannedMatrix& scanned, Quan
       const auto at = static_cast<std::size_t>(done);
       quantize_rne_bf16(matrix.view.data + done * kNvfp4Block * 2, piece, &scanned.block_amax[at], global_scale,
                         scratch.codes.data(), &scratch.sf[at], &error);
-      writer.append(names.codes, std::as_bytes(std::span(scratch.codes))
-                                     .first(static_cast<std::size_t>(piece * kNvfp4BlockBytes)));
+      writer.append(names.codes,
+                    std::as_bytes(std::span(scratch.codes)).first(static_cast<std::size_t>(piece * kNvfp4BlockBytes)));
     }
     error.add(0, scanned.squares, 0.0, 0.0);
   } else {

@@ -42,7 +42,7 @@ void measure_matrix(const StoredMatrix& matrix, std::span<const std::uint8_t> co
 struct MatrixNames {
   std::string codes, sf;
 };
-void write_matrix(const StoredMatrix& matrix, const ScannedMatrix& scanned, QuantRecipe recipe, float global_scale, const MatrixNames& names,
-                  SafetensorsWriter& writer, MatrixScratch& scratch, ErrorStats& error);
+void write_matrix(const StoredMatrix& matrix, const ScannedMatrix& scanned, QuantRecipe recipe, float global_scale,
+                  const MatrixNames& names, SafetensorsWriter& writer, MatrixScratch& scratch, ErrorStats& error);
 
 }  // namespace megamoe

@@ -52,7 +52,7 @@ class SafetensorsWriter {
   std::vector<std::uint32_t> by_name_;  // positions in layout_.tensors, names ascending
   // Of each tensor, in order of their data:
   std::vector<std::uint64_t> done_bytes_;
-  std::vector<Xxh3Digest> digests_;           // once it is complete
+  std::vector<Xxh3Digest> digests_;          // once it is complete
   std::vector<std::unique_ptr<Xxh3>> open_;  // while it is not
 };
 

@@ -1,6 +1,6 @@
 // XXH3, 128 bits, by xxHash: whether bytes are still those they were. It finds what disks, memory and mistakes change,
-// at the rate of memory; SHA-256 took more time than quantising, and an attacker who can write to the output has no need
-// to forge anything.
+// at the rate of memory; SHA-256 took more time than quantising, and an attacker who can write to the output has no
+// need to forge anything.
 #pragma once
 
 #include <array>

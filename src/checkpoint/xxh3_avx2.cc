@@ -1,4 +1,5 @@
-// The one file of this folder that is compiled for AVX2: XXH3 is 43 GB/s with it and 24 with the baseline's SSE2 (Zen 4).
+// The one file of this folder that is compiled for AVX2: XXH3 is 43 GB/s with it and 24 with the baseline's SSE2 (Zen
+// 4).
 #include "checkpoint/xxh3_functions.h"
 
 #if defined(__x86_64__)

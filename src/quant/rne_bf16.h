@@ -25,9 +25,9 @@ void scan_bf16(const void* data, std::int64_t blocks, std::uint16_t* block_amax,
 bool has_bf16_squares(float global_scale) noexcept;
 
 // data [16 blocks], block_amax [blocks] of scan_bf16, codes [8 blocks], sf [blocks], global_scale > 0. Rows follow one
-// another without a gap, so many rows are one call. Where `error` is given, the differences between the numbers and code
-// times step are added to it (in vectors, where that product is not rounded first), but not the squares of the numbers,
-// which scan_bf16 has; has_bf16_squares is asked before.
+// another without a gap, so many rows are one call. Where `error` is given, the differences between the numbers and
+// code times step are added to it (in vectors, where that product is not rounded first), but not the squares of the
+// numbers, which scan_bf16 has; has_bf16_squares is asked before.
 void quantize_rne_bf16(const void* data, std::int64_t blocks, const std::uint16_t* block_amax, float global_scale,
                        std::uint8_t* codes, std::uint8_t* sf, ErrorStats* error);
 

@@ -1,10 +1,10 @@
-// First the scales of 64 blocks, sixteen at a time: one division, one rounding to E4M3 and one reciprocal serve a vector
-// of them. Then their numbers: a vector of 32-bit words holds two neighbours each, the even ones and the odd ones become
-// two vectors of floats without a shuffle, and their codes one byte a word. Every step has the result of the function of
-// formats/ or quant/nvfp4_block.h that it stands for, and says which.
+// First the scales of 64 blocks, sixteen at a time: one division, one rounding to E4M3 and one reciprocal serve a
+// vector of them. Then their numbers: a vector of 32-bit words holds two neighbours each, the even ones and the odd
+// ones become two vectors of floats without a shuffle, and their codes one byte a word. Every step has the result of
+// the function of formats/ or quant/nvfp4_block.h that it stands for, and says which.
 //
-// Bound by arithmetic: some 37 operations for 32 numbers, 8 of them for the errors. With scales and numbers in turns for
-// every 16 blocks, the divisions' latency was a third of the time (Zen 4).
+// Bound by arithmetic: some 37 operations for 32 numbers, 8 of them for the errors. With scales and numbers in turns
+// for every 16 blocks, the divisions' latency was a third of the time (Zen 4).
 #include "quant/rne_bf16_vectors.h"
 
 #if MEGAMOE_HAVE_CPU_BACKEND  // then the build has Highway
@@ -85,8 +85,8 @@ constexpr bool kHasFma = false;
 constexpr bool kHasFma = true;
 #endif
 
-constexpr int kBatch = 16;           // blocks whose scales are made together
-constexpr int kRun = 4 * kBatch;     // blocks between making scales and making codes, and of one f32 sum of squares
+constexpr int kBatch = 16;        // blocks whose scales are made together
+constexpr int kRun = 4 * kBatch;  // blocks between making scales and making codes, and of one f32 sum of squares
 constexpr int kWordsOfBlock = kNvfp4Block / 2;
 
 // What the numbers of a run are divided by.
@@ -103,9 +103,8 @@ HWY_INLINE void block_amax(const std::int16_t* x, std::uint16_t* amax) {
   const auto block = [&](int b) HWY_ATTR {
     return hn::Max(hn::And(hn::LoadU(d, x + 16 * b), magnitude), hn::And(hn::LoadU(d, x + 16 * b + 8), magnitude));
   };
-  const auto merge = [&](auto a, auto b) HWY_ATTR {
-    return hn::Max(hn::InterleaveLower(d, a, b), hn::InterleaveUpper(d, a, b));
-  };
+  const auto merge = [&](auto a, auto b)
+                         HWY_ATTR { return hn::Max(hn::InterleaveLower(d, a, b), hn::InterleaveUpper(d, a, b)); };
   // Each merge interleaves, so eight blocks in the order of reversed bits come out in their own.
   for (int half = 0; half < 16; half += 8) {
     const auto even = merge(merge(block(half), block(half + 4)), merge(block(half + 2), block(half + 6)));
@@ -114,7 +113,8 @@ HWY_INLINE void block_amax(const std::int16_t* x, std::uint16_t* amax) {
   }
 }
 
-// What the blocks' scales are made of, and the squares of all numbers: whole batches. Returns how many blocks that were.
+// What the blocks' scales are made of, and the squares of all numbers: whole batches. Returns how many blocks that
+// were.
 std::int64_t bf16_scan(const std::byte* data, std::int64_t blocks, std::uint16_t* block_amax_bits, Bf16Scan* scan) {
   const DF d;
   const DU du;
@@ -328,7 +328,6 @@ std::int64_t rne_bf16(const std::byte* data, std::int64_t blocks, const std::uin
 }  // namespace HWY_NAMESPACE
 }  // namespace megamoe
 HWY_AFTER_NAMESPACE();
-
 
 #if HWY_ONCE
 namespace megamoe {

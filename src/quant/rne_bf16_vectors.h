@@ -21,7 +21,6 @@ std::int64_t bf16_scan_by_vectors(const std::byte* data, std::int64_t blocks, st
 // Quantises the first blocks, sixteen at a time, up to sixteen of which one needs nvfp4_block_rne itself
 // (nvfp4_has_fast_form). Returns how many blocks it has quantised.
 std::int64_t rne_bf16_by_vectors(const std::byte* data, std::int64_t blocks, const std::uint16_t* block_amax,
-                                 float global_scale, std::uint8_t* codes, std::uint8_t* sf,
-                                 ErrorStats* error) noexcept;
+                                 float global_scale, std::uint8_t* codes, std::uint8_t* sf, ErrorStats* error) noexcept;
 
 }  // namespace megamoe

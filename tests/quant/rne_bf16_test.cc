@@ -1,4 +1,6 @@
 // Recipe rne on BF16 by vectors, on every instruction set of this machine, against the function that defines the bytes.
+#include "quant/rne_bf16.h"
+
 #include <gtest/gtest.h>
 
 #include <array>
@@ -12,7 +14,6 @@
 #include "megamoe/formats/bf16.h"
 #include "megamoe/quant.h"
 #include "megamoe/quant/nvfp4_block.h"
-#include "quant/rne_bf16.h"
 
 #if MEGAMOE_HAVE_CPU_BACKEND
 #include "hwy/targets.h"

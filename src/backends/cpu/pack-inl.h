@@ -35,8 +35,8 @@ HWY_INLINE V packed_words(D d, V codes) {
 
 #if HWY_TARGET <= HWY_AVX3
 
-// packed_word of sixteen words. With VBMI, code i of a word is picked as the low and code i + 4 as the high half of byte
-// i: 6 operations instead of 13.
+// packed_word of sixteen words. With VBMI, code i of a word is picked as the low and code i + 4 as the high half of
+// byte i: 6 operations instead of 13.
 HWY_INLINE __m512i packed_words_512(__m512i codes) {
 #if HWY_TARGET <= HWY_AVX3_DL
   const __m512i low_at = _mm512_set1_epi64(0x2C2824200C080400);   // bits 4 i, and 32 + 4 i of the upper word
@@ -53,8 +53,10 @@ HWY_INLINE __m512i packed_words_512(__m512i codes) {
 #endif
 }
 
-// Sixteen rows, and four words of each at a time: block b of a vector is row r + 4 b, so that a transposition within the
-// blocks makes whole cache lines of sixteen lanes.
+// Sixteen rows, and four words of each at a time: block b of a vector is row r + 4 b, so that a transposition within
+// the blocks makes whole cache lines of sixteen lanes. Nothing reads them soon: where `out` is the start of a line,
+// they go past the caches, and memory need not be read for them first. The caller flushes them.
+template <bool kStream>
 void pack_words_16(const std::byte* codes, std::int64_t row_bytes, std::int64_t tiles, std::byte* out) {
   for (std::int64_t half = 0; half < 2 * tiles; ++half) {
     const auto load = [&](std::int64_t r) HWY_ATTR {
@@ -71,7 +73,8 @@ void pack_words_16(const std::byte* codes, std::int64_t row_bytes, std::int64_t 
     const __m512i ab_high = _mm512_unpackhi_epi32(a, b), ce_high = _mm512_unpackhi_epi32(c, e);
     std::byte* to = out + half / 2 * kTileBytes + half % 2 * 4 * 4 * kLanes;
     const auto store = [&](int word, __m512i lanes) HWY_ATTR {
-      _mm512_storeu_si512(to + word * 4 * kLanes, lanes);
+      auto* at = reinterpret_cast<__m512i*>(to + word * 4 * kLanes);
+      kStream ? _mm512_stream_si512(at, lanes) : _mm512_storeu_si512(at, lanes);
     };
     store(0, _mm512_unpacklo_epi64(ab_low, ce_low));
     store(1, _mm512_unpackhi_epi64(ab_low, ce_low));
@@ -85,7 +88,9 @@ void pack_words_16(const std::byte* codes, std::int64_t row_bytes, std::int64_t 
 // Four rows and four words at a time: a transposition of 128-bit vectors, which every target has.
 void pack_words(const std::byte* codes, std::int64_t row_bytes, std::int64_t rows, std::int64_t tiles, std::byte* out) {
 #if HWY_TARGET <= HWY_AVX3
-  for (; rows >= 16; rows -= 16, codes += 16 * row_bytes, out += 16 * 4) pack_words_16(codes, row_bytes, tiles, out);
+  const bool stream = reinterpret_cast<std::uintptr_t>(out) % 64 == 0;
+  for (; rows >= 16; rows -= 16, codes += 16 * row_bytes, out += 16 * 4)
+    stream ? pack_words_16<true>(codes, row_bytes, tiles, out) : pack_words_16<false>(codes, row_bytes, tiles, out);
 #endif
   const hn::FixedTag<std::uint32_t, 4> d;
   const hn::FixedTag<std::uint64_t, 2> d64;
