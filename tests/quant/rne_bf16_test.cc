@@ -143,6 +143,19 @@ TEST(rne_bf16, blocks_without_a_fast_form) {
   }
 }
 
+// Maxima of 6 to 9 steps: scales at the largest and at the smallest there are do not grow and shrink with the block.
+TEST(rne_bf16, quotients_above_the_largest_code) {
+  std::vector<std::uint16_t> weights;
+  for (const float scale : {kNvfp4ScaleMax, 0x1p-9f, 0x1p-8f, 3 * 0x1p-9f})
+    for (int b = 0; b < 16 * 12; ++b)
+      for (int i = 0; i < kNvfp4Block; ++i) {
+        const float steps = (6.0f + 3.0f * static_cast<float>(b % 16) / 16) *
+                            (i == 0 ? 1.0f : 1.0f - 0.01f * static_cast<float>(b / 16));
+        weights.push_back(bf16_from_float(i % 2 == 0 ? scale * steps : -scale * steps));
+      }
+  expect_same(weights, 1.0f);
+}
+
 TEST(rne_bf16, amax_is_that_of_floats) {
   std::mt19937 random(4);
   for (std::size_t count = 0; count < 400; ++count) {

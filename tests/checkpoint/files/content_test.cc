@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <barrier>
 #include <random>
 #include <string>
 #include <thread>
@@ -83,12 +84,14 @@ TEST_F(Content, threads_write_tensors_at_the_same_time) {
   const ModelFiles source = ModelFiles::open(input());
   OutputDirectory out(output(), source, ExistingOutput::kRefuse, "copy", "write_job 1");
   SafetensorsWriter writer(out, "m.safetensors", specs);
+  std::barrier<> piece_is_written(kTensors);  // so that the pieces of all tensors alternate
   std::vector<std::thread> threads;
   for (std::size_t t = 0; t < kTensors; ++t)
     threads.emplace_back([&, t] {
       for (std::size_t piece = 0; piece < kPieces; ++piece) {
         const std::string bytes(kPiece, static_cast<char>(t * kPieces + piece));
         writer.append("t" + std::to_string(t), bytes_of(bytes));
+        piece_is_written.arrive_and_wait();
       }
     });
   for (std::thread& thread : threads) thread.join();
