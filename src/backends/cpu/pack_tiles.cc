@@ -121,7 +121,7 @@ void pack_rows_from(const Kernels& kernels, const MatrixView& matrix, const Lane
 void pack_nvfp4_rows(const Kernels& kernels, const MatrixView& matrix, const LaneRows& which, std::byte* panel) {
   alignas(64) std::byte buffer[kBufferBytes];  // nothing clears it
   pack_rows_from(kernels, copy_of_rows(matrix, which, buffer), which, panel);
-  hwy::FlushStream();
+  hwy::FlushStream();  // pack_words may write past the caches
 }
 
 }  // namespace megamoe::cpu
