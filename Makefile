@@ -19,10 +19,10 @@ check = rm -f build/$(1)/ctest.xml; rc=0; \
   ctest --preset $(1) -j $(JOBS) --progress --no-tests=error --output-junit ctest.xml $(2) || rc=$$?; \
   python3 scripts/ctest_summary.py build/$(1)/ctest.xml || rc=$$?; exit $$rc
 
-.PHONY: help setup build test cuda demo asan tsan fuzz mutants bench format clean
+.PHONY: help setup build test test-isa cuda demo asan tsan fuzz mutants bench format clean
 
 help: ## print this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "Variables: JOBS=$(JOBS)  FUZZ_SECONDS=$(FUZZ_SECONDS)  BENCH_ARGS='$(BENCH_ARGS)'"
 	@echo "           SETUP=true keeps every target from installing packages"
@@ -35,6 +35,9 @@ build: ## configure and build; the command line is build/cpu/bin/megamoe
 
 test: setup build ## install, build, run every test, end with one line
 	@$(call check,cpu)
+
+test-isa: setup build ## the tests labelled "isa", once for each instruction set of this machine
+	@scripts/test_isa.sh $(JOBS)
 
 cuda: ## the same with the cuda backends, after putting nvcc 13 into .venv where there is none
 	@$(SETUP) build cuda

@@ -9,6 +9,7 @@
 #include "bench/oracle_check.h"
 #include "bench_output.h"
 #include "bench_plot.h"
+#include "bench_tools.h"
 #include "command.h"
 #include "json_output.h"
 #include "layer_choice.h"
@@ -23,6 +24,7 @@ namespace {
 
 struct Options {
   LayerChoice layer;
+  std::string stage = "layer";
   std::vector<std::int64_t> tokens{1, 16, 256};
   std::string routing = "uniform";
   std::string backend = "auto";
@@ -146,7 +148,21 @@ std::shared_ptr<const PreparedWeights> weights_of(const Options& options, const 
   return load_layer(checkpoint, named, options.cache, options.backend);
 }
 
+int run_stage(const Options& options) {
+  if (options.csv || !options.plot.empty() || !options.cache.empty())
+    throw Error(Code::kInvalidArgument, "--stage ", options.stage, ": asked with --csv, --plot or --cache, accepted: ",
+                "--json or a table, of weights that this call makes");
+  run_tool_bench({.stage = options.stage,
+                  .layer = choose_layer(options.layer),
+                  .backend = options.backend == "auto" ? "cpu" : options.backend,
+                  .threads = options.threads,
+                  .timer = {.seconds = options.seconds, .rounds = options.repeat},
+                  .json = options.json});
+  return kDone;
+}
+
 int run(const Options& options) {
+  if (options.stage != "layer") return run_stage(options);
   const std::vector<bench::Route> routes = parse_routings(options.routing);
   const ChosenLayer layer = choose_layer(options.layer);
   Meter meter(layer.problem, options);
@@ -190,6 +206,10 @@ void add_bench(CLI::App& app, Session& session) {
       "megamoe bench --shape deepseek-v4-flash --experts 16 --tokens 1,16,256 --activations int8 --plot times.svg",
       options->json);
   add_layer_options(verb, options->layer, true);
+  verb.choice(
+      "--stage", options->stage, {"layer", "prepare", "quantize"},
+      "layer: runs of a layer; prepare or quantize: that work in memory on the host, beside a copy or a plain read "
+      "of the same bytes");
   verb.text("--cache", options->cache, "With DIR: directory that 'megamoe prepare' wrote; weights are mapped");
   verb.integers("--tokens", options->tokens, 1, "Tokens of a call; several, separated by commas");
   verb.text("--routing", options->routing,

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "bench/synthetic.h"
 #include "command.h"
 #include "json_output.h"
 #include "layer_choice.h"
@@ -31,9 +32,19 @@ struct Options {
 struct Prepared {
   std::int64_t layer;
   std::string file;
+  double input_bytes;  // the experts as the checkpoint has them
   double bytes;
   double seconds;
 };
+
+double input_bytes(const Problem& problem) {
+  const double routed = static_cast<double>(bench::expert_bytes(problem)) * static_cast<double>(problem.experts);
+  if (problem.shared.inter == 0) return routed;
+  Problem shared = problem;
+  shared.inter = problem.shared.inter;
+  shared.weights = problem.shared.weights;
+  return routed + static_cast<double>(bench::expert_bytes(shared));
+}
 
 Prepared prepare_one(const Checkpoint& checkpoint, std::int64_t index, const Options& options) {
   MoeLayer layer = checkpoint.layer(index);
@@ -44,7 +55,11 @@ Prepared prepare_one(const Checkpoint& checkpoint, std::int64_t index, const Opt
                 {.backend = options.backend, .threads = options.threads, .replace = options.replace});
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const std::string path = prepared_layer_path(options.out, layer);
-  return {index, path, static_cast<double>(std::filesystem::file_size(path)), seconds};
+  return {.layer = index,
+          .file = path,
+          .input_bytes = input_bytes(layer.problem),
+          .bytes = static_cast<double>(std::filesystem::file_size(path)),
+          .seconds = seconds};
 }
 
 int run(const Options& options) {
@@ -54,17 +69,32 @@ int run(const Options& options) {
   std::vector<Prepared> all;
   for (const std::int64_t index : layers) all.push_back(prepare_one(checkpoint, index, options));
 
+  double bytes = 0.0, seconds = 0.0;
+  for (const Prepared& one : all) {
+    bytes += one.input_bytes;
+    seconds += one.seconds;
+  }
   if (options.json) {
     nlohmann::json files = nlohmann::json::array();
     for (const Prepared& one : all)
-      files.push_back({{"layer", one.layer}, {"file", one.file}, {"bytes", one.bytes}, {"seconds", one.seconds}});
-    print_json({{"checkpoint", checkpoint.identity()}, {"files", files}});
+      files.push_back({{"layer", one.layer},
+                       {"file", one.file},
+                       {"input_bytes", one.input_bytes},
+                       {"bytes", one.bytes},
+                       {"seconds", one.seconds}});
+    print_json({{"checkpoint", checkpoint.identity()},
+                {"files", files},
+                {"input_bytes", bytes},
+                {"seconds", seconds},
+                {"input_gb_per_s", bytes / seconds * 1e-9}});
     return kDone;
   }
   Table table({{"layer", Align::kRight}, {"file"}, {"size", Align::kRight}, {"time", Align::kRight}});
   for (const Prepared& one : all)
     table.add_row({fmt::format("{}", one.layer), one.file, human_bytes(one.bytes), human_time(one.seconds)});
   table.print();
+  print_line();
+  print_facts({{"rate", human_rate(bytes, seconds)}});
   return kDone;
 }
 

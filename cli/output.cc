@@ -84,6 +84,10 @@ std::string human_time(double seconds) {
   return fmt::format("{:.2f} s", seconds);
 }
 
+std::string human_rate(double bytes, double seconds) {
+  return fmt::format("{} in {}, {:.2f} GB/s", human_bytes(bytes), human_time(seconds), bytes / seconds * 1e-9);
+}
+
 std::string number(double value, int digits) { return fmt::format("{:.{}f}", value, digits); }
 
 void finish_output() {

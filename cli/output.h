@@ -38,9 +38,10 @@ void print_facts(const std::vector<std::pair<std::string, std::string>>& facts);
 void print_line(std::string_view text = {});
 void print_text(std::string_view text);  // as it is, no line end added
 
-std::string human_bytes(double bytes);         // "3.4 GiB", "512 B"
-std::string human_time(double seconds);        // "27.2 us", "686 us", "14.60 ms", "2.31 s"
-std::string number(double value, int digits);  // fixed point
+std::string human_bytes(double bytes);                 // "3.4 GiB", "512 B"
+std::string human_time(double seconds);                // "27.2 us", "686 us", "14.60 ms", "2.31 s"
+std::string human_rate(double bytes, double seconds);  // "1.1 GiB in 435 ms, 2.78 GB/s"
+std::string number(double value, int digits);          // fixed point
 
 // Flushes stdout; throws kBadFile if anything that was written there got lost (a full disk, a closed pipe).
 void finish_output();

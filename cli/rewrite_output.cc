@@ -24,7 +24,8 @@ nlohmann::json to_json(const RewriteReport& report, const std::string& recipe) {
                       {"tensors_written", report.tensors_written},
                       {"files", report.files},
                       {"notes", findings_json(report.notes)},
-                      {"seconds", report.seconds}};
+                      {"seconds", report.seconds},
+                      {"input_gb_per_s", static_cast<double>(report.input_bytes) / report.seconds * 1e-9}};
   if (recipe.empty()) return json;
   json["recipe"] = recipe;
   json["layers"] = nlohmann::json::array();
@@ -79,7 +80,7 @@ void print_rewrite(const RewriteChoice& choice, const RewriteReport& report, con
       {"model", before_after(report.input_bytes, report.output_bytes)},
       {"tensors", fmt::format("{} matrices in {}, {} tensors copied byte for byte", report.matrices,
                               report.dialect == "plain" ? "BF16" : "NVFP4", report.tensors_copied)},
-      {"time", human_time(report.seconds)}};
+      {"rate", human_rate(static_cast<double>(report.input_bytes), report.seconds)}};
   if (!recipe.empty()) facts.insert(facts.begin() + 2, {"recipe", recipe});
   print_facts(facts);
   if (!recipe.empty()) {

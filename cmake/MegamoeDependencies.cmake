@@ -4,6 +4,9 @@ find_package(Threads REQUIRED)
 find_package(TBB REQUIRED)
 find_package(simdjson REQUIRED)
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
+# One header, compiled into the library; Debian ships no CMake file for it.
+find_path(MEGAMOE_XXHASH_INCLUDE_DIR xxhash.h REQUIRED)
+mark_as_advanced(MEGAMOE_XXHASH_INCLUDE_DIR)
 find_package(nlohmann_json REQUIRED)  # headers only, and only in .cc files: users of the library do not need it
 
 set(MEGAMOE_LINKED_PACKAGES Threads TBB simdjson OpenSSL)

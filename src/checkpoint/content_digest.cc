@@ -4,29 +4,29 @@
 
 namespace megamoe {
 
-std::vector<Sha256Digest> tensor_digests(std::span<const ConstTensorView> tensors) {
-  std::vector<Sha256Digest> digests(tensors.size());
+std::vector<Xxh3Digest> tensor_digests(std::span<const ConstTensorView> tensors) {
+  std::vector<Xxh3Digest> digests(tensors.size());
   tbb::parallel_for(std::size_t{0}, tensors.size(), [&](std::size_t i) {
-    digests[i] = sha256({static_cast<const std::byte*>(tensors[i].data), static_cast<std::size_t>(tensors[i].bytes())});
+    digests[i] = xxh3({static_cast<const std::byte*>(tensors[i].data), static_cast<std::size_t>(tensors[i].bytes())});
   });
   return digests;
 }
 
-std::vector<Sha256Digest> tensor_digests(const SafetensorsFile& file) {
+std::vector<Xxh3Digest> tensor_digests(const SafetensorsFile& file) {
   std::vector<ConstTensorView> views;
   views.reserve(file.tensors().size());
   for (const TensorInfo& tensor : file.tensors()) views.push_back(file.view(tensor));
   return tensor_digests(views);
 }
 
-Sha256Digest combine_digests(std::span<const std::byte> first, std::span<const Sha256Digest> tensors) {
-  Sha256 hash;
+Xxh3Digest combine_digests(std::span<const std::byte> first, std::span<const Xxh3Digest> tensors) {
+  Xxh3 hash;
   hash.update(first);
   hash.update(std::as_bytes(tensors));
   return hash.finish();
 }
 
-Sha256Digest content_digest(const SafetensorsFile& file) {
+Xxh3Digest content_digest(const SafetensorsFile& file) {
   const auto prefix = file.file().bytes().first(static_cast<std::size_t>(file.data_begin()));
   return combine_digests(prefix, tensor_digests(file));
 }

@@ -38,7 +38,7 @@ class Converter final : public Transform {
   }
   std::vector<const Tensor*> foreign_sources(std::uint32_t) const override { return {}; }
 
-  void write(std::uint32_t shard, SafetensorsWriter& writer, Progress& progress) override {
+  void write(std::uint32_t shard, SafetensorsWriter& writer, SourceDigests& sources, Progress& progress) override {
     for (const Tensor& tensor : model_.files.tensors()) {
       const auto found = renamed_.find(&tensor);
       if (tensor.shard != shard || found == renamed_.end()) continue;
@@ -46,7 +46,7 @@ class Converter final : public Transform {
         const float stored = stored_scalar(to_, found->second.multiplier);
         writer.append(found->second.name, std::as_bytes(std::span(&stored, 1)));
       } else {
-        writer.write(found->second.name, tensor.view);
+        sources.set(tensor, writer.write(found->second.name, tensor.view));
       }
       progress.add(static_cast<std::uint64_t>(tensor.view.bytes()), tensor.name);
     }

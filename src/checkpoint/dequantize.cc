@@ -37,7 +37,7 @@ class Dequantizer final : public Transform {
     return tensors;
   }
 
-  void write(std::uint32_t shard, SafetensorsWriter& writer, Progress& progress) override {
+  void write(std::uint32_t shard, SafetensorsWriter& writer, SourceDigests& /*sources*/, Progress& progress) override {
     for (const Tensor& tensor : model_.files.tensors()) {
       const auto found = of_codes_.find(&tensor);
       if (tensor.shard != shard || found == of_codes_.end()) continue;

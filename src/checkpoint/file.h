@@ -61,6 +61,9 @@ class MappedFile {
   const FileIdentity& identity() const noexcept { return identity_; }
   std::span<const std::byte> bytes() const noexcept { return {data_, static_cast<std::size_t>(size())}; }
 
+  // For bytes that are not needed soon: takes the pages that lie wholly inside them out of this process. Touching them
+  // again brings them back. The thread that used them does it in its own time; unmapping all at the end does not.
+  void forget(std::span<const std::byte> bytes) const noexcept;
   // Copies out.size() bytes at `offset`; throws kBadFile with offset, wanted and got when the file ends before.
   void read_at(std::uint64_t offset, std::span<std::byte> out) const;
   // Throws kBadFile when size, time of change or inode is no longer that of open().

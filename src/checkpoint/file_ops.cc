@@ -29,6 +29,10 @@ ssize_t FileOps::write_at(int fd, const void* data, std::size_t bytes, off_t off
   return ::pwrite(fd, data, bytes, offset);
 }
 
+void FileOps::start_sync(int fd, off_t offset, off_t bytes) {
+  ::sync_file_range(fd, offset, bytes, SYNC_FILE_RANGE_WRITE);
+}
+
 int FileOps::sync(int fd) { return ::fsync(fd); }
 
 int FileOps::close(int fd) { return ::close(fd); }

@@ -19,6 +19,7 @@ class FileOps {
   virtual int lock(int fd);                                                             // flock, exclusive, no waiting
   virtual int allocate(int fd, off_t bytes);                                            // posix_fallocate
   virtual ssize_t write_at(int fd, const void* data, std::size_t bytes, off_t offset);  // pwrite
+  virtual void start_sync(int fd, off_t offset, off_t bytes);                           // sync_file_range, a hint
   virtual int sync(int fd);                                                             // fsync
   virtual int close(int fd);                                                            // close
   virtual int rename(int directory, const char* from, const char* to, unsigned flags);  // renameat2

@@ -9,7 +9,7 @@
 namespace megamoe {
 namespace {
 
-constexpr std::int64_t kJournalVersion = 1;
+constexpr std::int64_t kJournalVersion = 2;
 
 std::string text_field(const simdjson::dom::object& line, const char* key) {
   return std::string(std::string_view(line[key].get_string().value()));

@@ -12,6 +12,7 @@
 #include "checkpoint/directory_tree.h"
 #include "checkpoint/quote.h"
 #include "checkpoint/safetensors.h"
+#include "checkpoint/sha256.h"
 #include "checkpoint/shard_index.h"
 #include "megamoe/error.h"
 

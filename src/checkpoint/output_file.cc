@@ -64,6 +64,10 @@ void OutputFile::write_at(std::uint64_t offset, std::span<const std::byte> bytes
   }
 }
 
+void OutputFile::start_sync(std::uint64_t offset, std::uint64_t bytes) noexcept {
+  target_.ops->start_sync(fd_, static_cast<off_t>(offset), static_cast<off_t>(bytes));
+}
+
 void OutputFile::sync() {
   // Only an interruption is tried again: after any other failure the kernel may already have dropped the dirty pages.
   if (retry_interrupted([&] { return target_.ops->sync(fd_); }) != 0) fail("cannot sync: ", errno_text(errno));

@@ -1,15 +1,12 @@
 // quantize: the routed experts of a BF16, F16 or F32 model to NVFP4, expert by expert.
 #include <algorithm>
-#include <cmath>
 #include <unordered_map>
 
 #include "base/threads.h"
 #include "checkpoint/layer.h"
+#include "checkpoint/quantize_matrix.h"
 #include "checkpoint/rewrite.h"
 #include "megamoe/formats/nvfp4.h"
-#include "megamoe/quant.h"
-#include "megamoe/quant/error_stats.h"
-#include "quant/row_reader.h"
 
 namespace megamoe {
 namespace {
@@ -25,38 +22,10 @@ struct Unit {
 };
 
 // Memory of one thread.
-struct Scratch {
-  std::vector<std::uint8_t> codes, sf;
-  std::vector<float> want, got;
+struct UnitScratch {
+  MatrixScratch matrix;
+  std::array<ScannedMatrix, 3> scanned;
 };
-
-// max |w| as the recipe wants it; throws for a weight that is not finite.
-float amax_of(const Model& model, const StoredMatrix& matrix, QuantRecipe recipe, std::vector<float>& row) {
-  row.resize(static_cast<std::size_t>(matrix.view.cols));
-  float amax = 0.0f;
-  for (std::int64_t r = 0; r < matrix.view.rows; ++r) {
-    read_floats(matrix.view.data, matrix.dtype, r * matrix.view.cols, matrix.view.cols, row.data());
-    const auto bad = std::ranges::find_if(row, [](float value) { return !std::isfinite(value); });
-    if (bad != row.end())
-      throw Error(Code::kBadFile, model.file_of(*matrix.weight), ": ", matrix.weight->name, ": element [", r, ", ",
-                  bad - row.begin(), "] is ", *bad, ", accepted: finite weights");
-    amax = std::max(amax, nvfp4_amax(recipe, row));
-  }
-  return amax;
-}
-
-void measure(const StoredMatrix& matrix, std::span<const std::uint8_t> codes, std::span<const std::uint8_t> sf,
-             float global_scale, Scratch& scratch, ErrorStats& error) {
-  const auto cols = static_cast<std::size_t>(matrix.view.cols);
-  scratch.want.resize(cols);
-  scratch.got.resize(cols);
-  for (std::size_t r = 0; r < static_cast<std::size_t>(matrix.view.rows); ++r) {
-    read_floats(matrix.view.data, matrix.dtype, static_cast<std::int64_t>(r * cols), matrix.view.cols,
-                scratch.want.data());
-    dequantize_nvfp4_row(&codes[r * cols / 2], &sf[r * cols / kNvfp4Block], global_scale, scratch.got);
-    error.add(scratch.want, scratch.got);
-  }
-}
 
 class Quantizer final : public Transform {
  public:
@@ -104,18 +73,17 @@ class Quantizer final : public Transform {
     return tensors;
   }
 
-  void write(std::uint32_t shard, SafetensorsWriter& writer, Progress& progress) override {
+  void write(std::uint32_t shard, SafetensorsWriter& writer, SourceDigests& sources, Progress& progress) override {
     const Threads threads;
-    std::vector<Scratch> scratch(static_cast<std::size_t>(threads.count()));
-    std::mutex writing;
+    std::vector<UnitScratch> scratch(static_cast<std::size_t>(threads.count()));
     threads.each(static_cast<std::int64_t>(units_[shard].size()), [&](std::int64_t step, int worker) {
       Unit& unit = units_[shard][static_cast<std::size_t>(step)];
-      write_unit(unit, scratch[static_cast<std::size_t>(worker)], writing, writer, progress);
+      write_unit(unit, scratch[static_cast<std::size_t>(worker)], writer, sources, progress);
     });
   }
 
   void look_at_finished(std::uint32_t shard, const SafetensorsFile& file) override {
-    Scratch scratch;
+    UnitScratch scratch;
     for (Unit& unit : units_[shard])
       for (const Which which : unit.matrices) {
         const StoredMatrix& matrix = matrix_of(unit, which);
@@ -123,8 +91,10 @@ class Quantizer final : public Transform {
           const ConstTensorView view = file.tensor(matrix.module + std::string(suffix));
           return std::span(static_cast<const std::uint8_t*>(view.data), static_cast<std::size_t>(view.bytes()));
         };
-        measure(matrix, bytes(dialect_.codes), bytes(dialect_.sf), global_scale(unit, which, scratch), scratch,
-                unit.error[which]);
+        float amax = scan(unit, which, nullptr, scratch);
+        if (which < 2) amax = std::max(amax, scan(unit, 1 - which, nullptr, scratch));
+        measure_matrix(matrix, bytes(dialect_.codes), bytes(dialect_.sf), global_scale(amax), scratch.matrix,
+                       unit.error[which]);
       }
   }
 
@@ -172,43 +142,45 @@ class Quantizer final : public Transform {
     return *layers_[unit.layer].experts[unit.expert].matrices[which];
   }
 
-  // Gate and up share theirs: engines that fuse the two matrices take one scale for both, and scales below the
-  // larger amax lose nothing, since block scales are floating point.
-  float global_scale(const Unit& unit, Which which, Scratch& scratch) const {
-    float amax = amax_of(model_, matrix_of(unit, which), recipe_, scratch.want);
-    if (which < 2) amax = std::max(amax, amax_of(model_, matrix_of(unit, 1 - which), recipe_, scratch.want));
+  // Returns the matrix's amax.
+  float scan(const Unit& unit, Which which, SourceDigests* sources, UnitScratch& scratch) const {
+    const StoredMatrix& matrix = matrix_of(unit, which);
+    ScannedMatrix& scanned = scratch.scanned[which];
+    scan_matrix(model_, matrix, recipe_, scratch.matrix, scanned);
+    if (sources != nullptr) sources->set(*matrix.weight, scanned.digest);
+    return scanned.amax;
+  }
+
+  float global_scale(float amax) const {
     const float scale = nvfp4_global_scale(recipe_, amax);
     // bridge is there for the bytes of older files: where the multiplier itself is stored, not one bit of it moves.
     const bool keeps_bits = recipe_ == QuantRecipe::kBridge && !dialect_.stores_reciprocals;
     return keeps_bits ? scale : storable_multiplier(scale);
   }
 
-  void write_unit(Unit& unit, Scratch& scratch, std::mutex& writing, SafetensorsWriter& writer, Progress& progress) {
-    float gate_up_scale = 0.0f;
-    for (const Which which : unit.matrices) {
-      const StoredMatrix& matrix = matrix_of(unit, which);
-      const bool is_known = which < 2 && gate_up_scale != 0.0f;
-      const float scale = is_known ? gate_up_scale : global_scale(unit, which, scratch);
-      if (which < 2) gate_up_scale = scale;
-
-      const auto weights = static_cast<std::size_t>(matrix.view.rows * matrix.view.cols);
-      scratch.codes.resize(weights / 2);
-      scratch.sf.resize(weights / kNvfp4Block);
-      float scale_out = 0.0f;
-      quantize_nvfp4(matrix.weight->view,
-                     {.recipe = recipe_, .mode = GlobalScaleMode::kStatic, .static_global_scale = scale},
-                     {.codes = scratch.codes, .sf = scratch.sf, .global_scales = std::span(&scale_out, 1)});
-      measure(matrix, scratch.codes, scratch.sf, scale, scratch, unit.error[which]);
-
-      const float stored = stored_scalar(dialect_, scale);
-      {
-        const std::lock_guard lock(writing);
-        writer.append(matrix.module + std::string(dialect_.codes), std::as_bytes(std::span(scratch.codes)));
-        writer.append(matrix.module + std::string(dialect_.sf), std::as_bytes(std::span(scratch.sf)));
-        writer.append(matrix.module + std::string(dialect_.global), std::as_bytes(std::span(&stored, 1)));
-      }
-      progress.add(static_cast<std::uint64_t>(matrix.weight->view.bytes()), matrix.module);
+  // Gate and up share a global scale: engines that fuse the two matrices take one for both, and scales below the larger
+  // amax lose nothing, since block scales are floating point.
+  void write_unit(Unit& unit, UnitScratch& scratch, SafetensorsWriter& writer, SourceDigests& sources,
+                  Progress& progress) {
+    const auto has = [&](Which which) { return std::ranges::find(unit.matrices, which) != unit.matrices.end(); };
+    if (has(0) || has(1)) {
+      const float gate = scan(unit, 0, &sources, scratch), up = scan(unit, 1, &sources, scratch);
+      const float scale = global_scale(std::max(gate, up));
+      for (const Which which : {Which{0}, Which{1}})
+        if (has(which)) write_one(unit, which, scale, scratch, writer, progress);
     }
+    if (has(2)) write_one(unit, 2, global_scale(scan(unit, 2, &sources, scratch)), scratch, writer, progress);
+  }
+
+  void write_one(Unit& unit, Which which, float scale, UnitScratch& scratch, SafetensorsWriter& writer,
+                 Progress& progress) {
+    const StoredMatrix& matrix = matrix_of(unit, which);
+    const MatrixNames names{matrix.module + std::string(dialect_.codes), matrix.module + std::string(dialect_.sf)};
+    write_matrix(matrix, scratch.scanned[which], recipe_, scale, names, writer, scratch.matrix, unit.error[which]);
+    forget_matrix(model_, matrix);
+    const float stored = stored_scalar(dialect_, scale);
+    writer.append(matrix.module + std::string(dialect_.global), std::as_bytes(std::span(&stored, 1)));
+    progress.add(static_cast<std::uint64_t>(matrix.weight->view.bytes()), matrix.module);
   }
 
   const Model& model_;

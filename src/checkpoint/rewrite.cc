@@ -31,14 +31,14 @@ std::vector<std::string> unquantised_modules(const Model& model, const Transform
 struct Shard {
   std::vector<TensorSpec> specs;
   std::vector<const Tensor*> copied;
-  std::vector<ConstTensorView> sources;
+  std::vector<const Tensor*> sources;
 };
 
 std::vector<Shard> plan_shards(const Model& model, const Transform& transform) {
   std::vector<Shard> shards(model.files.shards().size());
   for (const Tensor& tensor : model.files.tensors()) {
     Shard& shard = shards[tensor.shard];
-    shard.sources.push_back(tensor.view);
+    shard.sources.push_back(&tensor);
     if (std::optional<std::vector<TensorSpec>> outputs = transform.outputs(tensor)) {
       std::ranges::move(*outputs, std::back_inserter(shard.specs));
     } else {
@@ -47,8 +47,14 @@ std::vector<Shard> plan_shards(const Model& model, const Transform& transform) {
     }
   }
   for (std::uint32_t at = 0; at < shards.size(); ++at)
-    for (const Tensor* tensor : transform.foreign_sources(at)) shards[at].sources.push_back(tensor->view);
+    for (const Tensor* tensor : transform.foreign_sources(at)) shards[at].sources.push_back(tensor);
   return shards;
+}
+
+std::vector<ConstTensorView> views_of(const std::vector<const Tensor*>& tensors) {
+  std::vector<ConstTensorView> views;
+  for (const Tensor* tensor : tensors) views.push_back(tensor->view);
+  return views;
 }
 
 SafetensorsMetadata metadata_of(const SafetensorsFile& file) {
@@ -94,7 +100,7 @@ void rewrite(const Model& model, const std::string& out, const RewriteOptions& o
   std::uint64_t missing_bytes = 0;
   for (std::uint32_t at = 0; at < shards.size(); ++at) {
     const std::string& name = model.files.shard_name(at);
-    is_finished[at] = output.is_finished(name, shards[at].sources);
+    is_finished[at] = output.is_finished(name, views_of(shards[at].sources));
     for (const TensorSpec& spec : shards[at].specs) {
       const std::uint64_t bytes = checked_tensor_bytes(spec.shape, spec.dtype, spec.name);
       report.output_bytes += bytes;
@@ -116,13 +122,14 @@ void rewrite(const Model& model, const std::string& out, const RewriteOptions& o
       continue;
     }
     SafetensorsWriter writer(output, name, shards[at].specs, metadata_of(source));
+    SourceDigests sources(shards[at].sources);
     for (const Tensor* tensor : shards[at].copied) {
-      writer.write(tensor->name, tensor->view);
+      sources.set(*tensor, writer.write(tensor->name, tensor->view));
       progress.add(static_cast<std::uint64_t>(tensor->view.bytes()), tensor->name);
     }
-    transform.write(at, writer, progress);
+    transform.write(at, writer, sources, progress);
     source.require_unchanged();
-    writer.finish(shards[at].sources);
+    writer.finish(sources.complete());
   }
 
   nlohmann::ordered_json config = model.configs.config.json();

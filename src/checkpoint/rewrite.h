@@ -11,6 +11,7 @@
 
 #include "checkpoint/model.h"
 #include "checkpoint/safetensors_writer.h"
+#include "checkpoint/source_digests.h"
 
 namespace megamoe {
 
@@ -40,8 +41,8 @@ class Transform {
   virtual std::optional<std::vector<TensorSpec>> outputs(const Tensor& tensor) const = 0;
   // Tensors of other shards that decide bytes of this one.
   virtual std::vector<const Tensor*> foreign_sources(std::uint32_t shard) const = 0;
-  // Writes all that becomes of this shard's tensors.
-  virtual void write(std::uint32_t shard, SafetensorsWriter& writer, Progress& progress) = 0;
+  // Writes all that becomes of this shard's tensors. `sources` may be told what those that it reads hash to.
+  virtual void write(std::uint32_t shard, SafetensorsWriter& writer, SourceDigests& sources, Progress& progress) = 0;
   // A shard that an earlier run has finished, for figures about it.
   virtual void look_at_finished(std::uint32_t shard, const SafetensorsFile& file) = 0;
 

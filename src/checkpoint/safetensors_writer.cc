@@ -6,6 +6,7 @@
 #include "checkpoint/content_digest.h"
 #include "checkpoint/quote.h"
 #include "checkpoint/safetensors.h"
+#include "checkpoint/sha256.h"
 #include "megamoe/error.h"
 
 namespace megamoe {
@@ -25,7 +26,8 @@ SafetensorsWriter::SafetensorsWriter(OutputDirectory& output, std::string name, 
       file_(output.target(), name_),
       by_name_(layout_.tensors.size()),
       done_bytes_(layout_.tensors.size(), 0),
-      digests_(layout_.tensors.size(), sha256({})) {
+      digests_(layout_.tensors.size(), xxh3({})),
+      open_(layout_.tensors.size()) {
   std::iota(by_name_.begin(), by_name_.end(), 0u);
   std::sort(by_name_.begin(), by_name_.end(),
             [&](std::uint32_t a, std::uint32_t b) { return layout_.tensors[a].name < layout_.tensors[b].name; });
@@ -52,22 +54,26 @@ void SafetensorsWriter::append(std::string_view tensor, std::span<const std::byt
   if (bytes.empty()) return;
   file_.write_at(layout_.prefix.size() + info.begin + done_bytes, bytes);
   done_bytes += bytes.size();
-  Sha256& hash = open_[position];
-  hash.update(bytes);
+  std::unique_ptr<Xxh3>& hash = open_[position];
+  if (hash == nullptr) hash = std::make_unique<Xxh3>();
+  hash->update(bytes);
   if (done_bytes < info.bytes()) return;
-  digests_[position] = hash.finish();
-  open_.erase(position);
+  file_.start_sync(layout_.prefix.size() + info.begin, info.bytes());
+  digests_[position] = hash->finish();
+  hash.reset();
 }
 
-void SafetensorsWriter::write(std::string_view tensor, ConstTensorView view) {
-  const TensorInfo& info = layout_.tensors[position_of(tensor)];
+Xxh3Digest SafetensorsWriter::write(std::string_view tensor, ConstTensorView view) {
+  const std::size_t position = position_of(tensor);
+  const TensorInfo& info = layout_.tensors[position];
   if (view.dtype != info.dtype || view.shape != info.shape)
     throw Error(Code::kInvalidArgument, name_, ": tensor ", quote(tensor), ": asked to write ", view.shape.to_string(),
                 " ", dtype_name(view.dtype), ", planned ", info.shape.to_string(), " ", dtype_name(info.dtype));
   append(tensor, bytes_of(view));
+  return digests_[position];
 }
 
-void SafetensorsWriter::finish(std::span<const ConstTensorView> sources) {
+void SafetensorsWriter::finish(std::span<const Xxh3Digest> sources) {
   for (std::size_t i = 0; i < layout_.tensors.size(); ++i)
     if (done_bytes_[i] != layout_.tensors[i].bytes())
       throw Error(Code::kInvalidArgument, name_, ": tensor ", quote(layout_.tensors[i].name), ": has ", done_bytes_[i],
@@ -78,7 +84,7 @@ void SafetensorsWriter::finish(std::span<const ConstTensorView> sources) {
   const auto prefix = std::as_bytes(std::span(layout_.prefix));
   {
     const SafetensorsFile written(file_.open_for_reading());
-    const std::vector<Sha256Digest> found = tensor_digests(written);
+    const std::vector<Xxh3Digest> found = tensor_digests(written);
     for (std::size_t i = 0; i < digests_.size(); ++i)
       if (found[i] != digests_[i])
         throw Error(Code::kBadFile, written.path(), ": tensor ", quote(layout_.tensors[i].name),
@@ -87,7 +93,7 @@ void SafetensorsWriter::finish(std::span<const ConstTensorView> sources) {
   file_.publish(/*replace=*/false);
   output_.record(name_, {.bytes = layout_.file_bytes(),
                          .content = to_hex(combine_digests(prefix, digests_)),
-                         .sources = to_hex(combine_digests({}, tensor_digests(sources)))});
+                         .sources = to_hex(combine_digests({}, sources))});
 }
 
 }  // namespace megamoe

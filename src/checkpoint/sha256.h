@@ -28,6 +28,6 @@ class Sha256 {
 };
 
 Sha256Digest sha256(std::span<const std::byte> bytes);
-std::string to_hex(const Sha256Digest& digest);
+std::string to_hex(std::span<const std::uint8_t> digest);
 
 }  // namespace megamoe

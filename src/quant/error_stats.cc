@@ -26,11 +26,11 @@ void ErrorStats::add(std::span<const float> want, std::span<const float> got) {
   count_ += static_cast<std::int64_t>(want.size());
 }
 
-void ErrorStats::merge(const ErrorStats& other) noexcept {
-  count_ += other.count_;
-  sum_want2_ += other.sum_want2_;
-  sum_error2_ += other.sum_error2_;
-  max_abs_ = max_or_nan(max_abs_, other.max_abs_);
+void ErrorStats::add(std::int64_t count, double want2, double error2, double max_abs) noexcept {
+  count_ += count;
+  sum_want2_ += want2;
+  sum_error2_ += error2;
+  max_abs_ = max_or_nan(max_abs_, max_abs);
 }
 
 double ErrorStats::relative_error() const noexcept {

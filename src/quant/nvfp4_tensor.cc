@@ -4,8 +4,10 @@
 #include <cmath>
 
 #include "megamoe/error.h"
+#include "megamoe/formats/bf16.h"
 #include "megamoe/formats/nvfp4.h"
 #include "megamoe/quant.h"
+#include "quant/rne_bf16.h"
 #include "quant/rne_row.h"
 #include "quant/row_reader.h"
 
@@ -39,7 +41,13 @@ void check(const ConstTensorView& source, const Nvfp4Options& options, const Nvf
   require_size("global_scales", out.global_scales.size(), global_scales);
 }
 
+const std::byte* at_element(const ConstTensorView& source, std::int64_t element) {
+  return static_cast<const std::byte*>(source.data) + element * dtype_bits(source.dtype) / 8;
+}
+
 float amax_of(QuantRecipe recipe, const ConstTensorView& source, std::int64_t first, std::int64_t count) {
+  if (source.dtype == DType::kBF16)
+    return bf16_to_float(bf16_amax_bits(at_element(source, first), count, recipe != QuantRecipe::kBridge));
   std::array<float, kChunk> chunk;
   float amax = 0;
   for (std::int64_t done = 0; done < count; done += kChunk) {
@@ -64,6 +72,22 @@ void quantize_row(QuantRecipe recipe, std::span<const float> row, float global_s
     quantize_rne_row(row, global_scale, codes, sf);
   else
     quantize_nvfp4_row(recipe, row, global_scale, codes, sf);
+}
+
+// Recipe rne of BF16 under one global scale, which does not ask where a row ends.
+void quantize_by_vectors(const ConstTensorView& source, const Nvfp4Options& options, const Nvfp4Output& out) {
+  const std::int64_t blocks = source.shape.elements() / kNvfp4Block;
+  std::vector<std::uint16_t> block_amax(static_cast<std::size_t>(blocks));
+  Bf16Scan scan;
+  scan_bf16(source.data, blocks, block_amax.data(), &scan);
+  float& global_scale = out.global_scales[0];
+  if (options.mode == GlobalScaleMode::kStatic)
+    global_scale = options.static_global_scale;
+  else
+    global_scale = nvfp4_global_scale(options.recipe, std::isnan(bf16_to_float(scan.amax_bits))
+                                                          ? nvfp4_amax(options.recipe, source)  // of the others
+                                                          : bf16_to_float(scan.amax_bits));
+  quantize_rne_bf16(source.data, blocks, block_amax.data(), global_scale, out.codes.data(), out.sf.data(), nullptr);
 }
 
 struct RowShape {
@@ -103,6 +127,8 @@ void quantize_nvfp4(const ConstTensorView& source, const Nvfp4Options& options, 
   const auto [rows, k] = row_shape(source);
   const bool per_token = options.mode == GlobalScaleMode::kPerToken;
   check(source, options, out, k, per_token ? rows : 1);
+  if (!per_token && options.recipe == QuantRecipe::kRne && source.dtype == DType::kBF16)
+    return quantize_by_vectors(source, options, out);
   if (!per_token) out.global_scales[0] = global_scale_of(source, options);
 
   std::array<float, kChunk> chunk;

@@ -226,6 +226,27 @@ class Bench(CommandLine):
             self.assertEqual([stage["stage"] for stage in result["stages"]],
                              ["order and quantize", "gemm 1 and activation", "gemm 2", "combine"])
 
+    def test_work_of_quantize_and_prepare_beside_what_memory_gives(self):
+        """No threshold of speed here either: the figures are there, and no work takes less than a hundredth of its floor."""
+        if not self.json("info")["kernels"]:
+            self.skipTest("this build has no cpu backend")
+        weights = 8 * 3 * 2048 * 768
+        for stage, read, written in (("quantize", 2 * weights, weights * 9 // 16),
+                                     ("prepare", weights * 9 // 16, weights * 9 // 16)):
+            bench = self.json("bench", "--stage", stage, "--shape", "qwen3-30b-a3b", "--experts", 8, "--seconds", 0.05,
+                              "--repeat", 3, "--threads", 2, "--quiet")
+            self.assertEqual((bench["stage"], bench["input_bytes"], bench["output_bytes"]), (stage, read, written))
+            self.assertEqual(bench["floor"], {"quantize": "read", "prepare": "copy"}[stage])
+            self.assertTrue(0.01 < bench["over_floor"] < 10000, bench["over_floor"])
+            self.assertAlmostEqual(bench["over_floor"] * bench["floor_share"], 1)
+            self.assertAlmostEqual(bench["input_gb_per_s"] * bench["median_us"], read * 1e-3, delta=1)
+            self.assertGreaterEqual(bench["repeats"], 1)
+            self.assertLessEqual(bench["min_us"], bench["median_us"])
+        text = self.ok("bench", "--stage", "prepare", "--problem", "h=64 i=64 e=8 k=2", "--seconds", 0.02, "--repeat", 1,
+                       "--quiet")
+        self.assertIn("times as long", text)
+        self.refused(2, "--stage", "bench", "--stage", "quantize", "--problem", "h=64 i=64 e=8 k=2", "--csv")
+
     def test_a_result_for_each_routing(self):
         bench = self.json("bench", "--problem", "h=64 i=64 e=32 k=2", "--tokens", 24, "--routing", "uniform,zipf:3",
                           "--seconds", 0.05, "--quiet")

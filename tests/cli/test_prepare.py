@@ -3,7 +3,7 @@
 import os
 import unittest
 
-from harness import LAYERS, CommandLine
+from harness import EXPERTS, HIDDEN, INTER, LAYERS, CommandLine
 
 
 class Prepare(CommandLine):
@@ -27,6 +27,14 @@ class Prepare(CommandLine):
         for file in files:
             self.assertEqual((self.folder / file["file"]).stat().st_size, file["bytes"])
         self.assertEqual([file["layer"] for file in self.prepared("one", "--layer", 1)["files"]], [1])
+
+    def test_the_rate_is_that_of_what_went_in(self):
+        report = self.prepared("rates")
+        # Three matrices an expert of 4 bits a weight and a scale for 16.
+        self.assertEqual(report["input_bytes"], LAYERS * EXPERTS * 3 * HIDDEN * INTER * 9 // 16)
+        self.assertAlmostEqual(report["input_gb_per_s"] * report["seconds"], report["input_bytes"] * 1e-9)
+        text = self.ok("prepare", "nvfp4", "-o", "rates", "--replace", "--quiet")
+        self.assertRegex(text, r"rate +\S+ KiB in .*s, \d+\.\d+ GB/s")
 
     def test_mapped_weights_give_the_same_bytes(self):
         self.prepared("cache")

@@ -31,6 +31,7 @@ class Rewrite(CommandLine):
                     self.assertEqual(report["matrices"], 3 * EXPERTS * LAYERS)
                     self.assertLess(report["output_expert_bytes"], 0.3 * report["input_expert_bytes"])
                     self.assertLess(report["layers"][0]["error"]["gate"]["relative"], 0.15)
+                    self.assertAlmostEqual(report["input_gb_per_s"] * report["seconds"], report["input_bytes"] * 1e-9)
                     inspected = self.json("inspect", out)
                     self.assertEqual((inspected["dialect"], inspected["problems"]), (dialect, []))
 
@@ -65,6 +66,7 @@ class Rewrite(CommandLine):
     def test_tables_for_people(self):
         text = self.ok("quantize", "model", "-o", "out")
         self.assertIn("relative error", text)
+        self.assertRegex(text, r"rate +\S+ KiB in .*s, \d+\.\d+ GB/s")
         self.assertIn("no problem found", self.ok("inspect", "out"))
 
     def test_an_output_that_holds_files_is_refused_and_kept(self):

@@ -11,10 +11,16 @@ class ErrorStats {
  public:
   // Adds one piece; the spans must have equal sizes (kInvalidArgument).
   void add(std::span<const float> want, std::span<const float> got);
-  void merge(const ErrorStats& other) noexcept;
+  // The same for `count` values that somebody else has summed: squares of what is wanted, squares of the errors, and
+  // the largest error.
+  void add(std::int64_t count, double want2, double error2, double max_abs) noexcept;
+  void merge(const ErrorStats& other) noexcept {
+    add(other.count_, other.sum_want2_, other.sum_error2_, other.max_abs_);
+  }
 
   std::int64_t count() const noexcept { return count_; }
-  double max_abs() const noexcept { return max_abs_; }  // max |got - want|; 0 of nothing
+  double sum_error2() const noexcept { return sum_error2_; }  // of (got - want)^2
+  double max_abs() const noexcept { return max_abs_; }        // max |got - want|; 0 of nothing
 
   // Relative Frobenius error: ||got - want|| / ||want||. A zero reference gives 0 when got is zero too, else Inf.
   double relative_error() const noexcept;

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "checkpoint/content_digest.h"
 #include "checkpoint/files/file_fixtures.h"
 #include "checkpoint/model_files.h"
 #include "checkpoint/safetensors_writer.h"
@@ -53,7 +54,7 @@ void run_write_job(const std::string& input, const std::string& output, Existing
       writer.append(specs[t].name, all.first(all.size() / 3));
       writer.append(specs[t].name, all.subspan(all.size() / 3));
     }
-    writer.finish(views);
+    writer.finish(tensor_digests(views));
   }
   source.require_unchanged();
   out.copy_file(source.directory().open("tokenizer.json"), "tokenizer.json");
