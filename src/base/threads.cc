@@ -107,8 +107,8 @@ constexpr int kAnyNode = -1;
 // The arenas of all nodes; one where nothing is known of nodes.
 struct Threads::Arena {
   static constexpr std::size_t kMostNodes = 16;
-  static constexpr int kFewestWorkers =
-      2;  // oneTBB makes room for two in an arena of one, and the second would be another node's first
+  // Of a node: oneTBB makes room for two in an arena of one, and the second would be another node's first.
+  static constexpr int kFewestWorkers = 2;
 
   static bool takes(std::span<const NumaNode> nodes) {
     return !nodes.empty() && nodes.size() <= kMostNodes &&
