@@ -15,6 +15,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <ostream>
 
 #include "megamoe/host_call.h"
 #include "support/each_backend.h"
@@ -139,6 +140,8 @@ struct Param {
   const char* problem;
   int threads;
 };
+
+void PrintTo(const Param& param, std::ostream* out) { *out << param.problem << " threads=" << param.threads; }
 
 class allocation : public ::testing::TestWithParam<Param> {};
 
