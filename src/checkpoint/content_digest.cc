@@ -1,12 +1,14 @@
 #include "checkpoint/content_digest.h"
 
-#include <tbb/parallel_for.h>
+#include "base/threads.h"
 
 namespace megamoe {
 
 std::vector<Xxh3Digest> tensor_digests(std::span<const ConstTensorView> tensors) {
   std::vector<Xxh3Digest> digests(tensors.size());
-  tbb::parallel_for(std::size_t{0}, tensors.size(), [&](std::size_t i) {
+  const Threads threads;
+  threads.each(static_cast<std::int64_t>(tensors.size()), [&](std::int64_t step, int) {
+    const auto i = static_cast<std::size_t>(step);
     digests[i] = xxh3({static_cast<const std::byte*>(tensors[i].data), static_cast<std::size_t>(tensors[i].bytes())});
   });
   return digests;
