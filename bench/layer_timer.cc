@@ -104,9 +104,7 @@ struct Round {
   std::vector<Run> runs;
 
   double mean(double Reading::*rate) const { return 0.5 * (before.*rate + after.*rate); }
-  bool changed(double Reading::*rate) const {
-    return std::abs(after.*rate - before.*rate) > kLargestChange * std::max(before.*rate, after.*rate);
-  }
+  bool changed(double Reading::*rate) const { return is_disturbed(before.*rate, after.*rate); }
   bool disturbed() const { return changed(&Reading::read) || changed(&Reading::int8) || changed(&Reading::bf16); }
 
   std::vector<double> seconds() const {
@@ -122,7 +120,7 @@ void drop_disturbed(std::vector<Round>& rounds) {
   std::vector<Round> quiet;
   for (const Round& round : rounds)
     if (!round.disturbed() && !round.seconds().empty()) quiet.push_back(round);
-  if (quiet.size() >= std::min(kFewestRounds, rounds.size())) {
+  if (are_enough(quiet.size(), rounds.size())) {
     rounds = std::move(quiet);
     return;
   }
@@ -151,6 +149,12 @@ void set_rates(const std::vector<Round>& rounds, bool integer, Measurement& resu
 }
 
 }  // namespace
+
+bool is_disturbed(double before, double after) {
+  return std::abs(after - before) > kLargestChange * std::max(before, after);
+}
+
+bool are_enough(std::size_t quiet, std::size_t all) { return quiet >= std::min(kFewestRounds, all); }
 
 double median(std::vector<double> values) { return quantile(std::move(values), 0.5); }
 

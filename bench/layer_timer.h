@@ -74,6 +74,11 @@ Measurement measure_layer(const Plan& plan, std::span<const Tokens> batches, con
 // GEMM's. 0 for what is not a GEMM.
 double gemm_share(std::string_view stage);
 
+// Whether a probe's reading changed so much from one side of a round to the other that the round is dropped; and
+// whether so many of `all` rounds are left that the others may be.
+bool is_disturbed(double before, double after);
+bool are_enough(std::size_t quiet, std::size_t all);
+
 double median(std::vector<double> values);  // of at least one value
 // The value below which `share` of the values lie, between neighbours by their distance; of at least one value.
 double quantile(std::vector<double> values, double share);

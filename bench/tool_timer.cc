@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstring>
 #include <functional>
 
@@ -21,8 +20,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr double kLargestChange = 0.25;   // of the floor from one side of a round to the other
-constexpr std::size_t kFewestRounds = 2;  // fewer are left: nothing is dropped
 constexpr std::size_t kCopyChunk = std::size_t{4} << 20;
 
 double seconds_of(const std::function<void()>& work) {
@@ -69,9 +66,6 @@ struct Round {
   double floor_before, floor_after;
 
   double floor() const { return 0.5 * (floor_before + floor_after); }
-  bool disturbed() const {
-    return std::abs(floor_after - floor_before) > kLargestChange * std::max(floor_after, floor_before);
-  }
 };
 
 // Runs both in turn, `rounds` times and for `seconds`, after one round that counts for nothing.
@@ -87,8 +81,9 @@ void measure_rounds(const TimerOptions& options, const std::function<double()>& 
     rounds.push_back(round);
   }
   std::vector<Round> quiet;
-  std::copy_if(rounds.begin(), rounds.end(), std::back_inserter(quiet), [](const Round& r) { return !r.disturbed(); });
-  if (quiet.size() >= std::min(kFewestRounds, rounds.size())) {
+  std::copy_if(rounds.begin(), rounds.end(), std::back_inserter(quiet),
+               [](const Round& r) { return !is_disturbed(r.floor_before, r.floor_after); });
+  if (are_enough(quiet.size(), rounds.size())) {
     result.dropped = static_cast<int>(rounds.size() - quiet.size());
     rounds = std::move(quiet);
   }

@@ -152,6 +152,9 @@ int run_stage(const Options& options) {
   if (options.csv || !options.plot.empty() || !options.cache.empty())
     throw Error(Code::kInvalidArgument, "--stage ", options.stage, ": asked with --csv, --plot or --cache, accepted: ",
                 "--json or a table, of weights that this call makes");
+  if (options.backend.starts_with("cuda"))
+    throw Error(Code::kInvalidArgument, "--stage ", options.stage, ": asked with --backend ", options.backend,
+                ", accepted: a backend of the host, whose memory is the floor");
   run_tool_bench({.stage = options.stage,
                   .layer = choose_layer(options.layer),
                   .backend = options.backend == "auto" ? "cpu" : options.backend,

@@ -39,6 +39,8 @@ namespace {
 // each other read memory that does; when it is through, it takes the back half of what another one has left.
 class Ranges {
  public:
+  static constexpr std::int64_t kMostSteps = 0xFFFFFFFF;
+
   Ranges(std::int64_t steps, int workers) : count_(std::min(workers, kMost)) {
     for (int i = 0; i < count_; ++i) set(i, steps * i / count_, steps * (i + 1) / count_);
   }
@@ -227,6 +229,8 @@ Threads::Threads(Threads&&) noexcept = default;
 Threads& Threads::operator=(Threads&&) noexcept = default;
 
 void Threads::run(std::int64_t steps, Step step, const void* context) const {
+  if (steps > Ranges::kMostSteps)
+    throw Error(Code::kInvalidArgument, "threads: asked ", steps, " steps, accepted: up to ", Ranges::kMostSteps);
   if (count_ == 1) {
     for (std::int64_t i = 0; i < steps; ++i) step(context, i, 0);
     return;

@@ -33,6 +33,7 @@ class Threads {
   int count() const noexcept { return count_; }
 
   // Calls body(step, worker) once for every step of [0, steps), 0 <= worker < count(), and waits for all of them.
+  // kInvalidArgument for 2^32 steps or more.
   // Two calls that run at the same time have different workers. An exception of the body ends the loop and comes
   // back from here.
   template <class Body>

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "checkpoint/hex.h"
 #include "checkpoint/layer.h"
 #include "checkpoint/sha256.h"
 #include "megamoe/formats/bf16.h"

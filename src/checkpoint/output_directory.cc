@@ -10,6 +10,7 @@
 
 #include "checkpoint/content_digest.h"
 #include "checkpoint/directory_tree.h"
+#include "checkpoint/hex.h"
 #include "checkpoint/quote.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/sha256.h"

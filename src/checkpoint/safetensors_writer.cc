@@ -4,9 +4,9 @@
 #include <numeric>
 
 #include "checkpoint/content_digest.h"
+#include "checkpoint/hex.h"
 #include "checkpoint/quote.h"
 #include "checkpoint/safetensors.h"
-#include "checkpoint/sha256.h"
 #include "megamoe/error.h"
 
 namespace megamoe {

@@ -31,11 +31,4 @@ Sha256Digest sha256(std::span<const std::byte> bytes) {
   return hash.finish();
 }
 
-std::string to_hex(std::span<const std::uint8_t> digest) {
-  constexpr char kHex[] = "0123456789abcdef";
-  std::string text;
-  for (const std::uint8_t byte : digest) text += {kHex[byte >> 4], kHex[byte & 15]};
-  return text;
-}
-
 }  // namespace megamoe

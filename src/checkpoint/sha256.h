@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <string>
 
 struct evp_md_ctx_st;
 
@@ -28,6 +27,5 @@ class Sha256 {
 };
 
 Sha256Digest sha256(std::span<const std::byte> bytes);
-std::string to_hex(std::span<const std::uint8_t> digest);
 
 }  // namespace megamoe

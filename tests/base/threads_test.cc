@@ -104,6 +104,7 @@ TEST(threads, counts) {
   EXPECT_EQ(Threads(3).count(), 3);
   EXPECT_GE(Threads().count(), 1);
   EXPECT_THROW(Threads(-1), Error);
+  EXPECT_THROW(Threads(2).each(std::int64_t{1} << 32, [](std::int64_t, int) { throw 0; }), Error);
 }
 
 }  // namespace

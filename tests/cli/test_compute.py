@@ -246,6 +246,7 @@ class Bench(CommandLine):
                        "--quiet")
         self.assertIn("times as long", text)
         self.refused(2, "--stage", "bench", "--stage", "quantize", "--problem", "h=64 i=64 e=8 k=2", "--csv")
+        self.refused(2, "--backend", "bench", "--stage", "prepare", "--problem", "h=64 i=64 e=8 k=2", "--backend", "cuda")
 
     def test_a_result_for_each_routing(self):
         bench = self.json("bench", "--problem", "h=64 i=64 e=32 k=2", "--tokens", 24, "--routing", "uniform,zipf:3",

@@ -12,9 +12,9 @@
 #include "checkpoint/file.h"
 #include "checkpoint/files/file_fixtures.h"
 #include "checkpoint/files/write_job.h"
+#include "checkpoint/hex.h"
 #include "checkpoint/model_files.h"
 #include "checkpoint/safetensors_writer.h"
-#include "checkpoint/sha256.h"
 #include "checkpoint/xxh3.h"
 
 namespace megamoe::test {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <span>
+#include <vector>
 
 #include "backends/cuda/sm90/packed_weight.h"
 #include "megamoe/error.h"
@@ -37,17 +39,30 @@ const Kernel& named(std::string_view name) {
   throw Error(Code::kInternal, "kernels: no '", name, "'");
 }
 
+struct KernelLimit {
+  const Kernel* kernel;
+  double mean_rows;
+};
+
+std::vector<KernelLimit> look_up(std::span<const Limit> limits) {
+  std::vector<KernelLimit> all;
+  for (const Limit& limit : limits) all.push_back({&named(limit.kernel), limit.mean_rows});
+  return all;
+}
+
 const Kernel& kernel_for(const GemmSizes& sizes) {
   if (sizes.forced != nullptr && sizes.forced->weights == sizes.weights) return *sizes.forced;
   const double mean = static_cast<double>(sizes.rows) / std::max(sizes.active, 1.0);
-  const std::span<const Limit> limits = sizes.weights == WeightFormat::kNvfp4 ? std::span<const Limit>(kNvfp4Limits)
-                                                                              : std::span<const Limit>(kBf16Limits);
+  // Every call of a plan asks: names are compared once a process.
+  static const std::vector<KernelLimit> nvfp4 = look_up(kNvfp4Limits), bf16 = look_up(kBf16Limits);
+  static const Kernel& three_blocks = named("stream 8, three");
+  const std::vector<KernelLimit>& limits = sizes.weights == WeightFormat::kNvfp4 ? nvfp4 : bf16;
   const double bytes = 3 * 0.5625 * sizes.active * static_cast<double>(sizes.hidden * sizes.inter);
   const bool three = sizes.weights == WeightFormat::kNvfp4 && mean <= limits[0].mean_rows &&
                      bytes >= kThreeBlocksFrom && bytes <= kThreeBlocksTo;
   const auto limit =
-      std::find_if(limits.begin(), limits.end(), [&](const Limit& each) { return mean <= each.mean_rows; });
-  return named(three ? "stream 8, three" : limit->kernel);
+      std::find_if(limits.begin(), limits.end(), [&](const KernelLimit& each) { return mean <= each.mean_rows; });
+  return three ? three_blocks : *limit->kernel;
 }
 
 // Memory is busy once about this many blocks read weights at one time. Cutting K further to fill the device evenly cost
