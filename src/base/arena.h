@@ -10,7 +10,9 @@ namespace megamoe {
 
 class Carver {
  public:
-  static constexpr std::size_t kAlign = 64;  // a cache line, and the widest vector
+  // A line of a GPU's caches, twice: bulk copies of a source that lies 64 bytes into a line ask the second-level cache
+  // for halves of lines, twice as often (H100, 192 rows an expert: 1.23 instead of 1.14 ms a call).
+  static constexpr std::size_t kAlign = 256;
 
   explicit Carver(std::span<std::byte> block) {
     const auto address = reinterpret_cast<std::uintptr_t>(block.data());

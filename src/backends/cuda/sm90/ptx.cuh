@@ -129,12 +129,6 @@ __device__ __forceinline__ std::uint64_t evict_first_policy() {
   return policy;
 }
 
-__device__ __forceinline__ std::uint64_t evict_normal_policy() {
-  std::uint64_t policy;
-  asm("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy));
-  return policy;
-}
-
 __device__ __forceinline__ std::uint64_t evict_last_policy() {
   std::uint64_t policy;
   asm("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
@@ -149,6 +143,14 @@ __device__ __forceinline__ void bulk_copy(void* shared, const void* global, std:
           "r"(shared_address(shared)),
       "l"(global), "r"(bytes), "r"(shared_address(barrier)), "l"(policy)
       : "memory");
+}
+
+__device__ __forceinline__ void bulk_copy(void* shared, const void* global, std::uint32_t bytes,
+                                          std::uint64_t* barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                   shared_address(shared)),
+               "l"(global), "r"(bytes), "r"(shared_address(barrier))
+               : "memory");
 }
 
 // cp.async.bulk.prefetch (9.7.9.25.4.3): into the second-level cache; address and bytes are multiples of 16.

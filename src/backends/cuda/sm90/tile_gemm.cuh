@@ -115,9 +115,8 @@ __device__ __forceinline__ void copy_items(const Gemm& gemm, TileShared<Config>&
   constexpr int kStages = Config::kStages;
   const GemmWeights& w = gemm.weights;
   const int steps = static_cast<int>(steps_of(w.k));
-  // Weights are read once a tile of tokens, tokens once a panel.
+  // Weights are read once a tile of tokens; tokens, once a panel, stay as they come.
   const std::uint64_t weights_policy = ptx::evict_first_policy();
-  const std::uint64_t tokens_policy = ptx::evict_normal_policy();
   int i = 0;
   const auto wait_empty = [&] {
     if (i >= kStages) ptx::mbarrier_wait(&shared.empty[i % kStages], (i / kStages - 1) & 1);
@@ -142,7 +141,7 @@ __device__ __forceinline__ void copy_items(const Gemm& gemm, TileShared<Config>&
         ptx::bulk_copy(shared.weights[slot][p],
                        weights + p * panel_bytes(Weights::kFormat, w.k) + std::int64_t{step} * Config::kStepBytes,
                        here * Config::kStepBytes, &shared.full[slot], weights_policy);
-      ptx::bulk_copy(shared.tokens[slot], tokens, token_bytes, &shared.full[slot], tokens_policy);
+      ptx::bulk_copy(shared.tokens[slot], tokens, token_bytes, &shared.full[slot]);
       tokens += token_bytes;
     }
   }
