@@ -19,7 +19,9 @@ namespace megamoe::sm90 {
 // of the warp is of a common size, two things can not: exp's clamps and its second factor, and what the device's own
 // division does for numbers near the ends of the range. Without them it is half as many instructions, and without a
 // branch a quotient, which would keep them from overlapping. All lanes of a warp; `matters(i)` says whose results do.
-// kSilu: it is known not to be kSwigluOai.
+// kSilu: it is known not to be kSwigluOai, and no gate is -0. Then the result is a function of one float, of which a
+// test compares all (epilogue_test.cc): small gates need no care, and the quotient two
+// operations less.
 template <bool kSilu, int Count, class Matters>
 __device__ __forceinline__ void activate_all(const Activation& activation, float (&gate)[Count], float (&up)[Count],
                                              const Matters& matters) {
@@ -38,7 +40,7 @@ __device__ __forceinline__ void activate_all(const Activation& activation, float
 #pragma unroll
   for (int i = 0; i < Count; ++i) {
     if (!matters(i)) continue;
-    least = ptx::min_or_nan(least, fabsf(gate[i]));
+    if (!kSilu) least = ptx::min_or_nan(least, fabsf(gate[i]));
     most = ptx::max_or_nan(most, fabsf(gate[i]));
   }
   // With such a slope gates are below 2^56 as well.
@@ -89,10 +91,11 @@ __device__ __forceinline__ void activate_all(const Activation& activation, float
     e[i] = 1.0f + __uint_as_float(__float_as_uint(mantissa) + (__float_as_uint(power[i]) << 23));
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse[i]) : "f"(e[i]));
   }
-  // The device's own sequence for IEEE division (nvcc -prec-div=true), which is exact for 1 <= divisor < 2^60.
+  // The device's own sequence for IEEE division (nvcc -prec-div=true), which is exact for 1 <= divisor < 2^60; of kSilu
+  // without the better inverse in front.
 #pragma unroll
   for (int i = 0; i < Count; ++i) {
-    inverse[i] = __fmaf_rn(inverse[i], __fmaf_rn(-e[i], inverse[i], 1.0f), inverse[i]);
+    if (!kSilu) inverse[i] = __fmaf_rn(inverse[i], __fmaf_rn(-e[i], inverse[i], 1.0f), inverse[i]);
     r[i] = gate[i] * inverse[i];
   }
 #pragma unroll
@@ -263,12 +266,12 @@ class Epilogue<GemmKind::kGateUp, kLookedUp> {
   // written too.
   template <int Count>
   __device__ __forceinline__ void store_tiles(const float (&h)[Count], int n0) const {
+    std::uint16_t* const first = h_tile_ + n0 * cuda::kTiledK;
 #pragma unroll
     for (int block = 0; block < Count / 2; ++block) {
       const std::uint32_t pair = ptx::transpose(ptx::pack_bf16(h[2 * block], h[2 * block + 1]));
       // Eight columns further pieces are in the same places.
-      const int n = n0 + block * 8;
-      ptx::store_if(n < tile_columns_, h_tile_ + n * cuda::kTiledK, pair);
+      ptx::store_if(n0 + block * 8 < tile_columns_, first + block * 8 * cuda::kTiledK, pair);
     }
   }
 
