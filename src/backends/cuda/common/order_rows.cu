@@ -84,7 +84,7 @@ __device__ void place_chunk(const OrderRows& call, Chunk chunk, int lane, std::i
 template <int kThreads, int kBlocks>
 __device__ void order(const OrderRows& call, std::int64_t warps, const Tables& tables) {
   namespace cg = cooperative_groups;
-  using Scan = cub::BlockScan<std::uint64_t, kThreads, cub::BLOCK_SCAN_WARP_SCANS>;
+  using Scan = cub::BlockScan<RowsAndTiles, kThreads, cub::BLOCK_SCAN_WARP_SCANS>;
   __shared__ typename Scan::TempStorage scan_storage;
   const int thread = static_cast<int>(threadIdx.x);
   const int block = static_cast<int>(blockIdx.x);
@@ -122,7 +122,7 @@ __device__ void order(const OrderRows& call, std::int64_t warps, const Tables& t
   if constexpr (kBlocks > 1) cg::this_cluster().sync();
 
   // Every block sums over all experts for itself; the first writes what the sums say.
-  std::uint64_t before = 0;
+  RowsAndTiles before{};
   for (std::int64_t start = 0; start < experts; start += kThreads) {
     const std::int64_t expert = start + thread;
     std::int32_t rows = 0;
@@ -137,27 +137,26 @@ __device__ void order(const OrderRows& call, std::int64_t warps, const Tables& t
         rows = tables.block_counts[expert];
       }
     }
-    std::uint64_t sum = 0;
-    std::uint64_t all = 0;
-    Scan(scan_storage).ExclusiveSum(rows_and_tiles(rows, cut_rows(rows, call.tiles).tiles), sum, all);
-    sum += before;
-    before += all;
-    const auto first_row = static_cast<std::int32_t>(sum);
+    constexpr AddRowsAndTiles kAdd;
+    RowsAndTiles sum{}, all{};
+    Scan(scan_storage).ExclusiveScan(rows_and_tiles(rows, call.tiles), sum, RowsAndTiles{}, kAdd, all);
+    sum = kAdd(before, sum);
+    before = kAdd(before, all);
     if (expert < experts) {
-      tables.first_rows[expert] = first_row + in_lower_blocks;
-      if (block == 0) call.order.row_begin[expert] = first_row;
+      tables.first_rows[expert] = sum.rows + in_lower_blocks;
+      if (block == 0) call.order.row_begin[expert] = sum.rows;
     }
-    if (block == 0)
-      write_tiles(call.tiles, static_cast<std::int32_t>(expert), first_row, rows, static_cast<std::int32_t>(sum >> 32));
+    if (block == 0) write_tiles(call.tiles, static_cast<std::int32_t>(expert), rows, sum);
     __syncthreads();  // the next round scans in the same storage; after the last one, first_rows is read
   }
   if (block == 0 && thread == 0) {
-    call.order.row_begin[experts] = static_cast<std::int32_t>(before);
-    if (call.tiles.tiles != nullptr) *call.tiles.count = static_cast<std::int32_t>(before >> 32);
+    call.order.row_begin[experts] = before.rows;
+    if (call.tiles.many.tiles != nullptr) *call.tiles.many.count = before.many;
+    if (call.tiles.few.tiles != nullptr) *call.tiles.few.count = before.few;
   }
   if (block == kBlocks - 1 && thread < kWarp && call.shared_tiles.tiles != nullptr) {
     const auto tokens = lane == 0 ? static_cast<std::int32_t>(call.tokens) : 0;
-    write_tiles(call.shared_tiles, 0, 0, tokens, 0);
+    write_tiles({.many = call.shared_tiles}, 0, tokens, {});
     if (lane == 0) *call.shared_tiles.count = cut_rows(tokens, call.shared_tiles).tiles;
   }
 

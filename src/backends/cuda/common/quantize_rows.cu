@@ -82,17 +82,15 @@ class Values {
  public:
   // The whole warp.
   __device__ Values(const QuantizeRows& call, std::int64_t row) : blocks_(call.cols / kNvfp4Block) {
-    if (call.tiles.tiles == nullptr) {
+    if (call.tiles.many.tiles == nullptr) {
       row_ = call.values + row * call.cols;
       return;
     }
-    const TokenTile* const tiles = call.tiles.tiles;
-    const std::int64_t index =
-        last_at_or_before(row, *call.tiles.count, [&](std::int64_t tile) { return tiles[tile].row; });
-    const TokenTile tile = tiles[index];
+    TokenTile tile = tile_of(row, call.tiles.many);
+    if (row < tile.row || row >= tile.row + tile.rows) tile = tile_of(row, call.tiles.few);
     tile_columns_ = tiled_columns(tile.rows);
     column_ = row - tile.row;
-    row_ = call.values + tiled_begin(tile, index) * tiled_k(call.cols);
+    row_ = call.values + tiled_begin(tile) * tiled_k(call.cols);
     blocks_ = tiled_k(call.cols) / kNvfp4Block;
   }
   __device__ std::uint16_t* at(std::int64_t k) const {
@@ -101,6 +99,13 @@ class Values {
   __device__ std::int64_t blocks() const { return blocks_; }  // with those of zeros that pad a tile's K
 
  private:
+  // The last tile of a list that begins at or before the row; one without rows where there is none.
+  static __device__ TokenTile tile_of(std::int64_t row, const TileList& list) {
+    const std::int32_t count = *list.count;
+    if (count == 0 || list.tiles[0].row > row) return {};
+    return list.tiles[last_at_or_before(row, count, [&](std::int64_t tile) { return list.tiles[tile].row; })];
+  }
+
   std::uint16_t* row_;
   std::int64_t blocks_;
   std::int64_t tile_columns_ = 0;

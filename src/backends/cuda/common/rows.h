@@ -18,17 +18,23 @@ struct RowOrder {
 struct alignas(16) TokenTile {
   std::int32_t expert = 0;
   std::int32_t row = 0;   // first
-  std::int32_t rows = 0;  // at least 1
-  std::int32_t unused = 0;
+  std::int32_t rows = 0;   // at least 1
+  std::int32_t place = 0;  // among all tiles of the call, in order of rows
 };
 
-// All tiles of a call, in order of experts and rows. An expert's rows are cut into as few tiles of at most `max_rows`
-// as there can be, all but the last of equal size, a multiple of `step`.
+// Tiles in order of experts and rows. An expert's rows are cut into as few tiles of at most `max_rows` as there can be,
+// all but the last of equal size, a multiple of `step`.
 struct TileList {
   TokenTile* tiles = nullptr;     // [most_tiles(...)]
   std::int32_t* count = nullptr;  // [1]
   std::int32_t max_rows = 0;      // a multiple of step
   std::int32_t step = 0;
+};
+
+// All tiles of a call.
+struct TileLists {
+  TileList many;
+  TileList few;  // of the experts with at most few.max_rows rows, one each: [min(rows, experts)]; without tiles: none
 };
 
 // Activations as the tile loop of a GEMM copies them: for each tile of tokens and each 64 K one contiguous block, the
@@ -43,10 +49,10 @@ MEGAMOE_HD constexpr std::int64_t tiled_columns(std::int64_t rows) {
 }
 MEGAMOE_HD constexpr std::int64_t tiled_k(std::int64_t k) { return (k + kTiledK - 1) / kTiledK * kTiledK; }
 
-// Where the index-th tile's block begins, in columns of tiled_k(k) elements. Places are spread a little, so that each
-// is known without a sum over the tiles before it: both roundings to 16 together take less than 32.
-MEGAMOE_HD constexpr std::int64_t tiled_begin(const TokenTile& tile, std::int64_t index) {
-  return tiled_columns(tile.row) + 2 * kTiledColumns * index;
+// Where a tile's block begins, in columns of tiled_k(k) elements. Blocks are spread a little, so that each is known
+// without a sum over the tiles before it: both roundings to 16 together take less than 32.
+MEGAMOE_HD constexpr std::int64_t tiled_begin(const TokenTile& tile) {
+  return tiled_columns(tile.row) + std::int64_t{2 * kTiledColumns} * tile.place;
 }
 // Columns that all tiles of a list take.
 constexpr std::int64_t tiled_size(std::int64_t rows, std::int64_t tiles) {

@@ -22,7 +22,7 @@ struct OrderRows {
   std::int64_t top_k = 0;
   std::int64_t experts = 0;
   RowOrder order;
-  TileList tiles;                    // of the routed rows
+  TileLists tiles;                   // of the routed rows
   TileList shared_tiles;             // of one row a token, expert 0; tiles == nullptr: none wanted
   std::int32_t* counters = nullptr;  // set to 0
   std::int64_t counter_count = 0;
@@ -42,7 +42,7 @@ struct TakeOffsets {
       nullptr;  // [experts] the row after each expert's last, ascending: inclusive sums
   std::int64_t experts = 0;
   std::int64_t rows = 0;  // offsets beyond it, or below an earlier one, give their expert no rows there
-  TileList tiles;
+  TileLists tiles;
   std::int32_t* row_begin = nullptr;  // [experts + 1]
   std::int32_t* counters = nullptr;   // set to 0
   std::int64_t counter_count = 0;
@@ -96,7 +96,7 @@ struct QuantizeRows {
   std::uint8_t* codes = nullptr;    // [rows, cols / 2]
   std::uint8_t* sf = nullptr;       // [rows, cols / 16]
   std::uint16_t* values = nullptr;  // [rows, cols] bf16 bits of e2m1 * e4m3: exact, without the global scale
-  TileList tiles;                   // given: values lie in these tiles of the rows (rows.h), not row by row
+  TileLists tiles;                  // given: values lie in these tiles of the rows (rows.h), not row by row
   float* global_scale = nullptr;    // [rows]
 };
 void quantize_rows(const QuantizeRows& call, cudaStream_t stream);

@@ -16,7 +16,7 @@ struct Larger {
 
 __global__ void __launch_bounds__(kThreads) megamoe_take_offsets(TakeOffsets call) {
   using EndScan = cub::BlockScan<std::int32_t, kThreads, cub::BLOCK_SCAN_WARP_SCANS>;
-  using TileScan = cub::BlockScan<std::int32_t, kThreads, cub::BLOCK_SCAN_WARP_SCANS>;
+  using TileScan = cub::BlockScan<RowsAndTiles, kThreads, cub::BLOCK_SCAN_WARP_SCANS>;
   __shared__ typename EndScan::TempStorage end_storage;
   __shared__ typename TileScan::TempStorage tile_storage;
   wait_for_previous();
@@ -25,7 +25,7 @@ __global__ void __launch_bounds__(kThreads) megamoe_take_offsets(TakeOffsets cal
   for (std::int64_t i = thread; i < call.counter_count; i += kThreads) call.counters[i] = 0;
 
   std::int32_t rows_before = 0;
-  std::int32_t tiles_before = 0;
+  RowsAndTiles before{};  // its rows are not looked at
   for (std::int64_t start = 0; start < call.experts; start += kThreads) {
     const std::int64_t expert = start + thread;
     std::int32_t end = 0;
@@ -35,18 +35,21 @@ __global__ void __launch_bounds__(kThreads) megamoe_take_offsets(TakeOffsets cal
     std::int32_t last_end = 0;
     EndScan(end_storage).ExclusiveScan(end, begin, rows_before, Larger(), last_end);
     const std::int32_t rows = max(end - begin, 0);
-    std::int32_t first_tile = 0;
-    std::int32_t tiles = 0;
-    TileScan(tile_storage).ExclusiveSum(cut_rows(rows, call.tiles).tiles, first_tile, tiles);
-    write_tiles(call.tiles, static_cast<std::int32_t>(expert), begin, rows, tiles_before + first_tile);
+    constexpr AddRowsAndTiles kAdd;
+    RowsAndTiles sum{}, all{};
+    TileScan(tile_storage).ExclusiveScan(rows_and_tiles(rows, call.tiles), sum, RowsAndTiles{}, kAdd, all);
+    sum = kAdd(before, sum);
+    before = kAdd(before, all);
+    sum.rows = begin;
+    write_tiles(call.tiles, static_cast<std::int32_t>(expert), rows, sum);
     if (expert < call.experts) call.row_begin[expert] = begin;
     rows_before = max(rows_before, last_end);
-    tiles_before += tiles;
     __syncthreads();  // the next round scans in the same storage
   }
   if (thread == 0) {
     call.row_begin[call.experts] = rows_before;
-    *call.tiles.count = tiles_before;
+    *call.tiles.many.count = before.many;
+    if (call.tiles.few.tiles != nullptr) *call.tiles.few.count = before.few;
   }
 }
 

@@ -1,4 +1,4 @@
-// Cuts experts' rows into the tiles of a TileList (rows.h).
+// Cuts experts' rows into tiles (rows.h).
 #pragma once
 
 #include <cuda_runtime.h>
@@ -24,18 +24,47 @@ __device__ inline Cut cut_rows(std::int32_t rows, const TileList& list) {
   return {tiles, (even + list.step - 1) / list.step * list.step};
 }
 
-__device__ inline void write_tile(const TileList& list, std::int32_t at, std::int32_t index, std::int32_t expert,
-                                  std::int32_t first_row, std::int32_t rows, std::int32_t size) {
-  const std::int32_t row = index * size;
-  list.tiles[at + index] = {expert, first_row + row, min(size, rows - row), 0};
+// Numbers of tiles in both lists, and of rows: one scan sums all.
+struct RowsAndTiles {
+  std::int32_t rows, many, few;
+};
+struct AddRowsAndTiles {
+  __device__ RowsAndTiles operator()(const RowsAndTiles& a, const RowsAndTiles& b) const {
+    return {a.rows + b.rows, a.many + b.many, a.few + b.few};
+  }
+};
+
+__device__ inline bool are_few(std::int32_t rows, const TileLists& lists) {
+  return lists.few.tiles != nullptr && 0 < rows && rows <= lists.few.max_rows;
 }
 
-// A thread writes the first tiles of its expert; the whole warp writes the rest of those that have many.
-__device__ inline void write_tiles(const TileList& list, std::int32_t expert, std::int32_t first_row, std::int32_t rows,
-                                   std::int32_t first_tile) {
+__device__ inline RowsAndTiles rows_and_tiles(std::int32_t rows, const TileLists& lists) {
+  if (are_few(rows, lists)) return {rows, 0, 1};
+  return {rows, cut_rows(rows, lists.many).tiles, 0};
+}
+
+__device__ inline void write_tile(const TileList& list, std::int32_t first_tile, std::int32_t first_place,
+                                  std::int32_t index, std::int32_t expert, std::int32_t first_row, std::int32_t rows,
+                                  std::int32_t size) {
+  const std::int32_t row = index * size;
+  list.tiles[first_tile + index] = {expert, first_row + row, min(size, rows - row), first_place + index};
+}
+
+// Of all experts before this one: `before`. A thread writes the first tiles of its expert; the whole warp writes the
+// rest of those that have many.
+__device__ inline void write_tiles(const TileLists& lists, std::int32_t expert, std::int32_t rows,
+                                   const RowsAndTiles& before) {
+  const std::int32_t first_row = before.rows;
+  const std::int32_t first_tile = before.many;
+  const std::int32_t first_place = before.many + before.few;
+  if (are_few(rows, lists)) {
+    write_tile(lists.few, before.few, first_place, 0, expert, first_row, rows, rows);
+    rows = 0;
+  }
+  const TileList& list = lists.many;
   const Cut cut = cut_rows(rows, list);
   for (std::int32_t i = 0; i < min(cut.tiles, kOwnTiles); ++i)
-    write_tile(list, first_tile, i, expert, first_row, rows, cut.size);
+    write_tile(list, first_tile, first_place, i, expert, first_row, rows, cut.size);
   const std::int32_t lane = static_cast<std::int32_t>(threadIdx.x) % kWarp;
   for (unsigned many = __ballot_sync(~0u, cut.tiles > kOwnTiles); many != 0; many &= many - 1) {
     const int owner = __ffs(static_cast<int>(many)) - 1;
@@ -44,15 +73,11 @@ __device__ inline void write_tiles(const TileList& list, std::int32_t expert, st
     const std::int32_t its_expert = __shfl_sync(~0u, expert, owner);
     const std::int32_t its_row = __shfl_sync(~0u, first_row, owner);
     const std::int32_t its_rows = __shfl_sync(~0u, rows, owner);
-    const std::int32_t at = __shfl_sync(~0u, first_tile, owner);
+    const std::int32_t its_tile = __shfl_sync(~0u, first_tile, owner);
+    const std::int32_t its_place = __shfl_sync(~0u, first_place, owner);
     for (std::int32_t i = kOwnTiles + lane; i < its_tiles; i += kWarp)
-      write_tile(list, at, i, its_expert, its_row, its_rows, its_size);
+      write_tile(list, its_tile, its_place, i, its_expert, its_row, its_rows, its_size);
   }
-}
-
-// Sums of rows in the low half and of tiles in the high half: one scan does both.
-__device__ inline std::uint64_t rows_and_tiles(std::int32_t rows, std::int32_t tiles) {
-  return static_cast<std::uint64_t>(tiles) << 32 | static_cast<std::uint32_t>(rows);
 }
 
 }  // namespace megamoe::cuda

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "backends/cuda/sm90/packed_weight.h"
@@ -22,6 +23,16 @@ constexpr Limit kNvfp4Limits[] = {{"stream 8", 2.0},        {"stream 16", 11.0},
                                   {"tiles 256x48", 36.0},   {"tiles 256x96", 76.0},   {"tiles 256x128", 104.0},
                                   {"tiles 256x160", 140.0}, {"tiles 128x240", 208.0}, {"tiles 128x304", 1e30}};
 constexpr Limit kBf16Limits[] = {{"stream 32, bf16", 20.0}, {"tiles 128x128, bf16", 1e30}};
+
+// Where rows fall on experts unevenly, those with few would take as long as a kernel's smallest instance, or as decoding
+// for few columns takes in a kernel of one panel: they run in another, beside it.
+struct Companion {
+  std::string_view kernel, few;
+};
+constexpr Companion kCompanions[] = {{"tiles 256x128", "tiles 256x48"},
+                                     {"tiles 256x160", "tiles 256x96"},
+                                     {"tiles 128x240", "tiles 256x128"},
+                                     {"tiles 128x304", "tiles 256x128"}};
 
 const Kernel* find(std::string_view name) {
   for (const Kernel& kernel : kernels())
@@ -65,6 +76,17 @@ const Kernel& kernel_for(const GemmSizes& sizes) {
   return three ? three_blocks : *limit->kernel;
 }
 
+const Kernel* companion_of(const Kernel& kernel) {
+  static const std::vector<std::pair<const Kernel*, const Kernel*>> all = [] {
+    std::vector<std::pair<const Kernel*, const Kernel*>> pairs;
+    for (const Companion& each : kCompanions) pairs.emplace_back(&named(each.kernel), &named(each.few));
+    return pairs;
+  }();
+  for (const auto& [main, few] : all)
+    if (main == &kernel) return few;
+  return nullptr;
+}
+
 // Memory is busy once about this many blocks read weights at one time. Cutting K further to fill the device evenly cost
 // more than it brought: one token of V4-Flash 46 us with 384 items against 41 us with 192, of 128 features each.
 constexpr double kBusyItems = 90;
@@ -99,6 +121,7 @@ Choice choose(const GemmSizes& sizes) {
   const Kernel& kernel = kernel_for(sizes);
   return {.gate_up = &kernel,
           .down = &kernel,
+          .few = companion_of(kernel),
           .parts_gate_up = parts_of(kernel, 2 * sizes.inter, sizes.hidden, sizes),
           .parts_down = parts_of(kernel, sizes.hidden, sizes.inter, sizes)};
 }

@@ -12,6 +12,7 @@ namespace megamoe::sm90 {
 struct Choice {
   const Kernel* gate_up = nullptr;
   const Kernel* down = nullptr;
+  const Kernel* few = nullptr;  // tile loop: for experts with at most its max_rows rows; nullptr: for none
   std::int32_t parts_gate_up = 1;  // of K
   std::int32_t parts_down = 1;
 };

@@ -35,7 +35,7 @@ struct RowGather {
   const std::uint16_t* from = nullptr;  // [*, k], as Gemm::x of the streaming loop
   std::uint16_t* to = nullptr;          // what Gemm::x is: the tiles
   std::int32_t* claims = nullptr;       // [2]; zero before the launch, as is
-  std::int32_t* ready = nullptr;        // [tiles, gather_chunks(k)] pieces that are there
+  std::int32_t* ready = nullptr;        // [places of tiles, gather_chunks(k)] pieces that are there
 };
 inline constexpr int kGatherSteps = 8;  // of 64 K, and
 inline constexpr int kGatherRows = 32;  // columns of a tile, that a warp brings at a time
@@ -54,6 +54,9 @@ struct Gemm {
   RowGather gather;                         // tile loop; nothing to gather: x is in tiles already
   cuda::TileList tiles;
   bool tiles_are_ready = false;  // the list, or own_ids, were written before the launch in front of this one began
+  // Tile loop: the launch in front works on other tiles of the same rows, and this one need not wait for what it writes.
+  // It waits for its end instead, before it ends itself: who waits for this one has waited for both.
+  bool beside_previous = false;
   // Streaming loop, at most kOwnOrderChoices of them: each block orders the rows of these ids [choices] by itself. No
   // list, no choice_of, no claims.
   const std::int32_t* own_ids = nullptr;

@@ -25,21 +25,23 @@ void Sm90Plan::hand_out(const RunArgs& args, const Workspace& space) const {
   fetch(numbers, space.order.row_of, args.tokens * problem.top_k);
   out.row_of.assign(numbers.begin(), numbers.end());
 
-  const auto fetch_tiles = [&](const Rows& rows, std::int64_t inter, std::int64_t count,
+  const auto fetch_tiles = [&](const Rows& rows, const Choice& choice, std::int64_t inter, std::int64_t count,
                                std::vector<std::uint16_t>& to) {
     std::vector<std::int32_t> tile_count;
-    fetch(tile_count, rows.tile_count.data(), 1);
-    std::vector<cuda::TokenTile> tiles;
+    fetch(tile_count, rows.tile_count.data(), 2);
+    std::vector<cuda::TokenTile> tiles, few;
     fetch(tiles, rows.tiles.data(), tile_count[0]);
+    if (choice.few != nullptr) fetch(few, rows.few_tiles.data(), tile_count[1]);
+    tiles.insert(tiles.end(), few.begin(), few.end());
     to.resize(static_cast<std::size_t>(count * inter));
     std::vector<std::uint16_t> block;
-    for (std::size_t i = 0; i < tiles.size(); ++i) {
-      const std::int64_t columns = cuda::tiled_columns(tiles[i].rows);
+    for (const cuda::TokenTile& tile : tiles) {
+      const std::int64_t columns = cuda::tiled_columns(tile.rows);
       const std::int64_t k = cuda::tiled_k(inter);
-      fetch(block, rows.h_tiles.data() + cuda::tiled_begin(tiles[i], static_cast<std::int64_t>(i)) * k, columns * k);
-      for (std::int64_t c = 0; c < tiles[i].rows; ++c)
+      fetch(block, rows.h_tiles.data() + cuda::tiled_begin(tile) * k, columns * k);
+      for (std::int64_t c = 0; c < tile.rows; ++c)
         for (std::int64_t j = 0; j < inter; ++j)
-          to[static_cast<std::size_t>((tiles[i].row + c) * inter + j)] =
+          to[static_cast<std::size_t>((tile.row + c) * inter + j)] =
               block[static_cast<std::size_t>(cuda::tiled_at(columns, c, j))];
     }
   };
@@ -48,7 +50,7 @@ void Sm90Plan::hand_out(const RunArgs& args, const Workspace& space) const {
     to = {.format = format, .rows = count, .inter = bank.inter()};
     if (format == ActivationFormat::kBf16) {
       const Choice choice = routed ? routed_choice(args.tokens) : shared_choice(args.tokens);
-      if (!choice.gate_up->streams) return fetch_tiles(rows, bank.inter(), count, to.bf16);
+      if (!choice.gate_up->streams) return fetch_tiles(rows, choice, bank.inter(), count, to.bf16);
       return fetch(to.bf16, rows.h_bf16.data(), count * bank.inter());
     }
     Buffer codes(MemoryKind::kCuda, static_cast<std::size_t>(std::max<std::int64_t>(count, 1) * bank.inter() / 2));

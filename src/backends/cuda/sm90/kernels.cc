@@ -6,6 +6,26 @@
 #include "base/cuda_check.h"
 
 namespace megamoe::sm90 {
+namespace {
+
+void launch_one(const Kernel& kernel, GemmKind kind, const Gemm& gemm, int multiprocessors, cudaStream_t stream) {
+  // As common/launch.cuh, by a pointer to the function.
+  cudaLaunchAttribute overlap{};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(kernel.blocks_per_sm * multiprocessors));
+  config.blockDim = dim3(static_cast<unsigned>(kernel.threads));
+  config.dynamicSmemBytes = static_cast<std::size_t>(kernel.shared_bytes);
+  config.stream = stream;
+  config.attrs = &overlap;
+  config.numAttrs = 1;
+  Gemm copy = gemm;
+  void* arguments[] = {&copy};
+  cuda_check(cudaLaunchKernelExC(&config, kernel.function[static_cast<int>(kind)], arguments), kernel.name.data());
+}
+
+}  // namespace
 
 std::span<const Kernel> kernels() {
   static const std::vector<Kernel> all = [] {
@@ -24,21 +44,16 @@ void allow_shared_memory() {
                  kernel.name.data());
 }
 
-void launch(const Kernel& kernel, GemmKind kind, const Gemm& gemm, int multiprocessors, cudaStream_t stream) {
-  // As common/launch.cuh, by a pointer to the function.
-  cudaLaunchAttribute overlap{};
-  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  overlap.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(kernel.blocks_per_sm * multiprocessors));
-  config.blockDim = dim3(static_cast<unsigned>(kernel.threads));
-  config.dynamicSmemBytes = static_cast<std::size_t>(kernel.shared_bytes);
-  config.stream = stream;
-  config.attrs = &overlap;
-  config.numAttrs = 1;
-  Gemm copy = gemm;
-  void* arguments[] = {&copy};
-  cuda_check(cudaLaunchKernelExC(&config, kernel.function[static_cast<int>(kind)], arguments), kernel.name.data());
+void launch(const Kernel& kernel, const Beside& beside, GemmKind kind, const Gemm& gemm, int multiprocessors,
+            cudaStream_t stream) {
+  launch_one(kernel, kind, gemm, multiprocessors, stream);
+  if (beside.kernel == nullptr) return;
+  Gemm few = gemm;
+  few.tiles = beside.tiles;
+  few.beside_previous = true;
+  few.claims += beside.claims;
+  if (few.gather.claims != nullptr) few.gather.claims += beside.claims;
+  launch_one(*beside.kernel, kind, few, multiprocessors, stream);
 }
 
 }  // namespace megamoe::sm90

@@ -32,8 +32,16 @@ std::span<const Kernel> kernels();
 // Once a process and device, before the first launch: shared memory beyond 48 KiB has to be asked for.
 void allow_shared_memory();
 
+// The experts with few rows, where another kernel takes them.
+struct Beside {
+  const Kernel* kernel = nullptr;  // nullptr: there are none
+  cuda::TileList tiles;
+  std::int64_t claims = 0;  // its counters of claims lie so many behind the first launch's
+};
+
 // A persistent grid: as many blocks as the device holds at one time, whatever the rows. It may start before the kernel
-// in front has ended.
-void launch(const Kernel& kernel, GemmKind kind, const Gemm& gemm, int multiprocessors, cudaStream_t stream);
+// in front has ended. With `beside` a second one follows, which works while the first does.
+void launch(const Kernel& kernel, const Beside& beside, GemmKind kind, const Gemm& gemm, int multiprocessors,
+            cudaStream_t stream);
 
 }  // namespace megamoe::sm90

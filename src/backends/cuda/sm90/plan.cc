@@ -96,12 +96,14 @@ bool Sm90Plan::rounds(std::int64_t tokens) const {
 
 Choice Sm90Plan::shared_choice(std::int64_t tokens) const {
   const Problem& problem = weights_->problem();
-  return choose({.weights = problem.shared.weights,
-                 .hidden = problem.hidden,
-                 .inter = problem.shared.inter,
-                 .rows = tokens,
-                 .active = 1,
-                 .forced = forced_});
+  Choice choice = choose({.weights = problem.shared.weights,
+                          .hidden = problem.hidden,
+                          .inter = problem.shared.inter,
+                          .rows = tokens,
+                          .active = 1,
+                          .forced = forced_});
+  choice.few = nullptr;  // one expert has all rows
+  return choice;
 }
 
 std::string Sm90Plan::describe() const {
@@ -109,8 +111,11 @@ std::string Sm90Plan::describe() const {
   for (const std::int64_t tokens : kDescribed) {
     if (tokens > max_tokens_) break;
     const Choice choice = routed_choice(tokens);
-    text += "; " + std::to_string(tokens) + ": " + std::string(choice.gate_up->name) + " (" +
-            std::to_string(choice.parts_gate_up) + ", " + std::to_string(choice.parts_down) + ")";
+    text += "; " + std::to_string(tokens) + ": " + std::string(choice.gate_up->name);
+    if (choice.few != nullptr)
+      text += ", of experts with up to " + std::to_string(choice.few->max_rows) + " rows " +
+              std::string(choice.few->name);
+    text += " (" + std::to_string(choice.parts_gate_up) + ", " + std::to_string(choice.parts_down) + ")";
   }
   return text;
 }
@@ -133,10 +138,16 @@ void Sm90Plan::run(const RunArgs& args) const {
   const Choice shared_kernels = has_shared ? shared_choice(tokens) : Choice{};
   const bool rounds_y = rounds(tokens);
   const auto tiles_of = [](const Rows& rows, const Choice& choice) {
-    return cuda::TileList{.tiles = rows.tiles.data(),
-                          .count = rows.tile_count.data(),
-                          .max_rows = choice.gate_up->max_rows,
-                          .step = choice.gate_up->row_step};
+    cuda::TileLists tiles{.many = {.tiles = rows.tiles.data(),
+                                   .count = rows.tile_count.data(),
+                                   .max_rows = choice.gate_up->max_rows,
+                                   .step = choice.gate_up->row_step}};
+    if (choice.few != nullptr)
+      tiles.few = {.tiles = rows.few_tiles.data(),
+                   .count = rows.tile_count.data() + 1,
+                   .max_rows = choice.few->max_rows,
+                   .step = choice.few->row_step};
+    return tiles;
   };
 
   // Order rows by expert.
@@ -149,7 +160,7 @@ void Sm90Plan::run(const RunArgs& args) const {
                            .counters = space.counters.data(),
                            .counter_count = kClaims,
                            .scratch = space.order_scratch.data()};
-  if (has_shared) ordering.shared_tiles = tiles_of(space.shared, shared_kernels);
+  if (has_shared) ordering.shared_tiles = tiles_of(space.shared, shared_kernels).many;
   const auto any = [&](const auto& holds) { return holds(routed_kernels) || (has_shared && holds(shared_kernels)); };
   if (any([](const Choice& choice) { return !choice.gate_up->streams; }))
     ordering.counter_count += static_cast<std::int64_t>(space.routed.ready.size() + space.shared.ready.size());
@@ -209,12 +220,14 @@ void Sm90Plan::run(const RunArgs& args) const {
     const bool streams = choice.gate_up->streams;
     const bool own = routed && orders_itself;
     const bool gathers = routed && !(x_is_quantized && is_static);
+    const cuda::TileLists tiles = tiles_of(rows, choice);
+    const Beside beside{.kernel = choice.few, .tiles = tiles.few, .claims = kLaunchClaims};
     Gemm gemm{.weights = bank.gemm(GemmKind::kGateUp),
               .x = x_is_quantized ? rows.x.values.data() : args.x.data(),
               .x_scale = x_is_quantized ? rows.x.scale.data() : nullptr,
               .gather_top_k = gathers ? static_cast<std::int32_t>(problem.top_k) : 0,
               .choice_of = routed ? space.order.choice_of : nullptr,
-              .tiles = tiles_of(rows, choice),
+              .tiles = tiles.many,
               .tiles_are_ready = !own && (x_is_quantized || !routed),
               .claims = claims,
               .arrivals = rows.arrivals.data(),
@@ -236,7 +249,7 @@ void Sm90Plan::run(const RunArgs& args) const {
       gemm.own_experts = static_cast<std::int32_t>(problem.experts);
       gemm.order_here = ordering;
     }
-    launch(*choice.gate_up, GemmKind::kGateUp, gemm, multiprocessors_, stream);
+    launch(*choice.gate_up, beside, GemmKind::kGateUp, gemm, multiprocessors_, stream);
     gemm.order_here = {};
     done(names.gemm1);
 
@@ -257,14 +270,14 @@ void Sm90Plan::run(const RunArgs& args) const {
     else
       gemm.y = rows.y.data();
     gemm.part_rows = routed ? tokens * problem.top_k : tokens;
-    launch(*choice.down, GemmKind::kDown, gemm, multiprocessors_, stream);
+    launch(*choice.down, beside, GemmKind::kDown, gemm, multiprocessors_, stream);
     done(names.gemm2);
   };
   quantize_x(weights_->routed(), space.routed, true);
   run_bank(weights_->routed(), space.routed, routed_kernels, true, space.counters.data(), kRoutedStages);
   if (has_shared) {
     quantize_x(weights_->shared(), space.shared, false);
-    run_bank(weights_->shared(), space.shared, shared_kernels, false, space.counters.data() + kClaims / 2,
+    run_bank(weights_->shared(), space.shared, shared_kernels, false, space.counters.data() + 2 * kLaunchClaims,
              kSharedStages);
     if (problem.shared.gated)
       cuda::shared_gate(args.x.data(), weights_->shared_gate(), tokens, problem.hidden, space.shared_factor.data(),

@@ -121,6 +121,13 @@ __device__ __forceinline__ void meet_threads(int barrier) {
   asm volatile("barrier.cta.sync.aligned %0, %1;" ::"r"(barrier), "n"(Threads) : "memory");
 }
 
+// elect.sync (9.7.13.14): true in one lane of the warp, of whose lanes all are there.
+__device__ __forceinline__ bool elect_one() {
+  std::uint32_t elected;
+  asm volatile("{\n.reg .pred p;\nelect.sync _|p, 0xFFFFFFFF;\nselp.u32 %0, 1, 0, p;\n}" : "=r"(elected));
+  return elected != 0;
+}
+
 // ---- copies into shared memory --------------------------------------------------------------------------------------
 
 __device__ __forceinline__ std::uint64_t evict_first_policy() {

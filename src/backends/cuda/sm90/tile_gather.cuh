@@ -29,11 +29,11 @@ __device__ __forceinline__ int gather_pieces(std::int32_t rows) {
 __device__ __forceinline__ bool gathers(const Gemm& gemm) { return gemm.gather.from != nullptr; }
 
 // All lanes of a warp: until all rows of a tile are in memory, for bulk copies of this block.
-__device__ __forceinline__ void wait_for_rows(const Gemm& gemm, int tile, std::int32_t rows, int lane) {
-  const int pieces = gather_pieces(rows);
+__device__ __forceinline__ void wait_for_rows(const Gemm& gemm, const cuda::TokenTile& tile, int lane) {
+  const int pieces = gather_pieces(tile.rows);
   const int chunks = static_cast<int>(gather_chunks(gemm.weights.k));
   for (int chunk = lane; chunk < chunks; chunk += 32)
-    while (ptx::load_acquire(gemm.gather.ready + tile * chunks + chunk) < pieces) __nanosleep(100);
+    while (ptx::load_acquire(gemm.gather.ready + tile.place * chunks + chunk) < pieces) __nanosleep(100);
   ptx::fence_async_global();
   __syncwarp();
 }
@@ -43,8 +43,7 @@ __device__ __forceinline__ void wait_for_rows(const Gemm& gemm, int tile, std::i
 // way. InFlight: loads of a lane, four registers each.
 template <int InFlight, bool kLooksAhead>
 __device__ __forceinline__ void gather_columns(const Gemm& gemm, const cuda::TokenTile& tile,
-                                               const cuda::TokenTile& next, int index, int chunk, int first, int end,
-                                               int lane) {
+                                               const cuda::TokenTile& next, int chunk, int first, int end, int lane) {
   static_assert(kGatherSteps % InFlight == 0);
   constexpr int kLineLanes = 8;  // bring the 128 bytes of a column and a step
   constexpr int kRowsAtOnce = 32 / kLineLanes;
@@ -68,7 +67,7 @@ __device__ __forceinline__ void gather_columns(const Gemm& gemm, const cuda::Tok
     if (lane < end - first)
       ptx::prefetch(gemm.gather.from + std::int64_t{next_row} * k + next_k, min(kGatherSteps * kTileK, k - next_k) * 2);
   }
-  std::uint16_t* const to_first = gemm.gather.to + cuda::tiled_begin(tile, index) * cuda::tiled_k(k) +
+  std::uint16_t* const to_first = gemm.gather.to + cuda::tiled_begin(tile) * cuda::tiled_k(k) +
                                   cuda::tiled_at(columns, first, chunk * kGatherSteps * kTileK);
   for (int group = 0; group < end - first; group += kRowsAtOnce) {
     const int c = group + lane / kLineLanes;
@@ -94,7 +93,7 @@ __device__ __forceinline__ void gather_columns(const Gemm& gemm, const cuda::Tok
   ptx::fence_async_global();
   __syncwarp();
   const int chunks = static_cast<int>(gather_chunks(k));
-  if (lane == 0) ptx::add_release(gemm.gather.ready + index * chunks + chunk, (end - first) / kGatherPiece);
+  if (lane == 0) ptx::add_release(gemm.gather.ready + tile.place * chunks + chunk, (end - first) / kGatherPiece);
 }
 
 // Units of `Columns` columns of the tiles [begin, end), as they are claimed from a counter. `wait(tile)` comes before
@@ -115,14 +114,14 @@ __device__ __forceinline__ void gather_units(const Gemm& gemm, int begin, int en
     const int first = unit % units_of_chunk * Columns;
     const auto tile_at = [&](int at) {
       const int4 packed = __ldcg(reinterpret_cast<const int4*>(gemm.tiles.tiles + at));
-      return cuda::TokenTile{packed.x, packed.y, packed.z, 0};
+      return cuda::TokenTile{packed.x, packed.y, packed.z, packed.w};
     };
     const cuda::TokenTile tile = tile_at(index);
     const cuda::TokenTile next = tile_at(min(index + 1, end - 1));
     const int columns = static_cast<int>(cuda::tiled_columns(tile.rows));
     if (first >= columns) continue;
     wait(index);
-    gather_columns<InFlight, kLooksAhead>(gemm, tile, next, index, chunk, first, min(first + Columns, columns), lane);
+    gather_columns<InFlight, kLooksAhead>(gemm, tile, next, chunk, first, min(first + Columns, columns), lane);
   }
 }
 

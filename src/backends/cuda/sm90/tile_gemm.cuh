@@ -1,7 +1,7 @@
 // The loop for many rows an expert: the tensor cores are the limit, so weights are decoded once for as many tokens as
 // there are registers for their sums.
 //
-// A block has two warpgroups that multiply, and one of which a thread copies, a warp scouts and two gather. An item of
+// A block has two warpgroups that multiply, and one of which a warp copies, one scouts and two gather. An item of
 // work is (tile of tokens, one or two panels of features); blocks claim items until none are left, panels fastest, so
 // that the blocks that run at one time share tokens in the second-level cache. A stage is one or more 64 K: bulk copies
 // of weights, and one of tokens, that lie in memory as wgmma wants them in shared memory (common/rows.h): the gathering
@@ -30,7 +30,6 @@ inline constexpr int kItemSlots = 16;
 
 struct TileItem {
   cuda::TokenTile tile;
-  std::int32_t index;       // of the tile
   std::int32_t panel;       // first of the block's; -1: no more work
   std::int32_t columns;     // of the instance that runs it
   std::int32_t step_bytes;  // of its tokens, 64 K
@@ -44,7 +43,7 @@ struct TileShared {
   alignas(128) std::byte weights[Config::kStages][Config::kPanels][Config::kPanelBytes];
   std::uint64_t full[Config::kStages];
   std::uint64_t empty[Config::kStages];
-  std::uint64_t scouted;                             // an item is there for the copying thread
+  std::uint64_t scouted;                             // an item is there for the copying warp
   std::uint64_t taken;                               // by it
   std::uint64_t lead;                                // the first warpgroup is kLead stages ahead
   TileItem item[kItemSlots];                         // as many as may be under way, one being finished and one scouted
@@ -75,78 +74,93 @@ __device__ __forceinline__ int columns_for(int rows) {
 
 // ---- The scout ------------------------------------------------------------------------------------------------------
 
-// One warp claims items, one ahead of the copying thread, and sees to it that their tokens are in memory. The copying
-// thread could not do that: the fence behind waiting for what others wrote waits for its own copies as well.
+// One warp claims items, one ahead of the copying warp, and sees to it that their tokens are in memory. The copying
+// warp could not do that: the fence behind waiting for what others wrote waits for its own copies as well.
 template <class Config>
 __device__ __forceinline__ void scout_items(const Gemm& gemm, TileShared<Config>& shared, int lane) {
   const GemmWeights& w = gemm.weights;
   const int items_each = items_of_tile<Config>(gemm);
   const int items = __ldcg(gemm.tiles.count) * items_each;
+  // Block b begins with item b; where blocks begin as others leave, with the next.
+  const int given = gemm.beside_previous ? 0 : static_cast<int>(gridDim.x);
+  const auto claim = [&] { return given + atomicAdd(gemm.claims, 1); };
   int claimed = static_cast<int>(blockIdx.x);
+  if (gemm.beside_previous) {
+    if (lane == 0) claimed = claim();
+    claimed = __shfl_sync(0xFFFFFFFFu, claimed, 0);
+  }
   for (int count = 0;; ++count) {
     TileItem item{.panel = -1};
     if (claimed < items) {
       const int index = claimed / items_each;
       const int4 packed = __ldcg(reinterpret_cast<const int4*>(gemm.tiles.tiles + index));
-      const cuda::TokenTile tile{packed.x, packed.y, packed.z, 0};
+      const cuda::TokenTile tile{packed.x, packed.y, packed.z, packed.w};
       item = {.tile = tile,
-              .index = index,
               .panel = claimed % items_each * Config::kPanels,
               .columns = columns_for<Config>(tile.rows),
               .step_bytes = static_cast<std::int32_t>(cuda::tiled_columns(tile.rows)) * kTileK * 2,
               .weight_scale = {w.scale[0][tile.expert], w.scale[1] != nullptr ? w.scale[1][tile.expert] : 0.0f}};
-      if (gathers(gemm)) wait_for_rows(gemm, index, tile.rows, lane);
+      if (gathers(gemm)) wait_for_rows(gemm, tile, lane);
     }
     if (lane == 0) {
       if (count > 0) ptx::mbarrier_wait(&shared.taken, (count - 1) & 1);
       shared.item[count % kItemSlots] = item;
       ptx::mbarrier_arrive(&shared.scouted);
-      if (item.panel >= 0) claimed = static_cast<int>(gridDim.x) + atomicAdd(gemm.claims, 1);
+      if (item.panel >= 0) claimed = claim();
     }
     if (__shfl_sync(0xFFFFFFFFu, item.panel, 0) < 0) return;
     claimed = __shfl_sync(0xFFFFFFFFu, claimed, 0);
   }
 }
 
-// ---- The copying thread ---------------------------------------------------------------------------------------------
+// ---- The copying warp -----------------------------------------------------------------------------------------------
 
+// All lanes go along and one of them copies, elected where it does: a branch of one lane around the loop would keep
+// addresses from the uniform registers that the copies take, at 30 to 40 cycles each.
 template <class Weights, class Config>
 __device__ __forceinline__ void copy_items(const Gemm& gemm, TileShared<Config>& shared) {
-  constexpr int kStages = Config::kStages;
   const GemmWeights& w = gemm.weights;
   const int steps = static_cast<int>(steps_of(w.k));
+  const std::int64_t panel = panel_bytes(Weights::kFormat, w.k);
   // Weights are read once a tile of tokens; tokens, once a panel, stay as they come.
   const std::uint64_t weights_policy = ptx::evict_first_policy();
-  int i = 0;
-  const auto wait_empty = [&] {
-    if (i >= kStages) ptx::mbarrier_wait(&shared.empty[i % kStages], (i / kStages - 1) & 1);
-  };
+  int slot = 0;
+  std::uint32_t round = 0;  // of the ring; the first finds it empty
+  const auto wait_empty = [&] { ptx::mbarrier_wait(&shared.empty[slot], (round & 1) ^ 1); };
   for (int count = 0;; ++count) {
     ptx::mbarrier_wait(&shared.scouted, count & 1);
-    ptx::mbarrier_arrive(&shared.taken);
-    const TileItem item = shared.item[count % kItemSlots];
-    if (item.panel < 0) break;
-    const int panels = min(Config::kPanels, w.panels - item.panel);
-    const std::byte* weights =
-        w.packed + item.tile.expert * w.expert_bytes + item.panel * panel_bytes(Weights::kFormat, w.k);
+    const TileItem& item = shared.item[count % kItemSlots];
+    const int first_panel = __shfl_sync(0xFFFFFFFFu, item.panel, 0);
+    const bool both = Config::kPanels == 2 && first_panel + 1 < w.panels;
+    const std::byte* weights = w.packed + item.tile.expert * w.expert_bytes + first_panel * panel;
     const auto* tokens =
-        reinterpret_cast<const std::byte*>(gemm.x + cuda::tiled_begin(item.tile, item.index) * cuda::tiled_k(w.k));
-    for (int step = 0; step < steps; step += Config::kSteps, ++i) {
-      const int slot = i % kStages;
-      const auto here = static_cast<std::uint32_t>(min(Config::kSteps, steps - step));
-      const std::uint32_t token_bytes = here * static_cast<std::uint32_t>(item.step_bytes);
+        reinterpret_cast<const std::byte*>(gemm.x + cuda::tiled_begin(item.tile) * cuda::tiled_k(w.k));
+    const std::uint32_t step_bytes = static_cast<std::uint32_t>(item.step_bytes);
+    if (ptx::elect_one()) ptx::mbarrier_arrive(&shared.taken);
+    if (first_panel < 0) break;
+    for (int step = 0; step < steps; step += Config::kSteps) {
+      const auto here = static_cast<std::uint32_t>(Config::kSteps == 1 ? 1 : min(Config::kSteps, steps - step));
+      const std::uint32_t weight_bytes = here * Config::kStepBytes;
+      const std::uint32_t token_bytes = here * step_bytes;
       wait_empty();
-      ptx::mbarrier_arrive_expect(&shared.full[slot], here * (panels * Config::kStepBytes) + token_bytes);
-      for (int p = 0; p < panels; ++p)
-        ptx::bulk_copy(shared.weights[slot][p],
-                       weights + p * panel_bytes(Weights::kFormat, w.k) + std::int64_t{step} * Config::kStepBytes,
-                       here * Config::kStepBytes, &shared.full[slot], weights_policy);
-      ptx::bulk_copy(shared.tokens[slot], tokens, token_bytes, &shared.full[slot]);
+      if (ptx::elect_one()) {
+        ptx::mbarrier_arrive_expect(&shared.full[slot], (both ? 2 : 1) * weight_bytes + token_bytes);
+        ptx::bulk_copy(shared.weights[slot][0], weights, weight_bytes, &shared.full[slot], weights_policy);
+        if (both)
+          ptx::bulk_copy(shared.weights[slot][Config::kPanels - 1], weights + panel, weight_bytes, &shared.full[slot],
+                         weights_policy);
+        ptx::bulk_copy(shared.tokens[slot], tokens, token_bytes, &shared.full[slot]);
+      }
+      weights += weight_bytes;
       tokens += token_bytes;
+      if (++slot == Config::kStages) {
+        slot = 0;
+        ++round;
+      }
     }
   }
   wait_empty();
-  ptx::mbarrier_arrive(&shared.full[i % kStages]);
+  if (ptx::elect_one()) ptx::mbarrier_arrive(&shared.full[slot]);
 }
 
 // ---- The multiplying warpgroups -------------------------------------------------------------------------------------
@@ -179,7 +193,7 @@ __device__ __forceinline__ void store_tile(const Gemm& gemm, const TileItem& wor
                                            float product_scale, const float* x_scales,
                                            const float (&sum)[Wgmmas][Sums]) {
   std::uint16_t* const h_tile =
-      gemm.h_tiles + cuda::tiled_begin(work.tile, work.index) * cuda::tiled_k(gemm.weights.channels);
+      gemm.h_tiles + cuda::tiled_begin(work.tile) * cuda::tiled_k(gemm.weights.channels);
   const Epilogue<Kind, true> epilogue(gemm, work.tile, panel, warp, lane, product_scale, 0,
                                       {.scales = x_scales, .weight_scale = work.weight_scale}, h_tile);
   // Rolled: unrolled, the epilogue's code would be 30 to 100 KB an instance, more than instruction caches hold.
@@ -330,7 +344,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1) tile_gemm_kernel(const __
   // The first tiles: nothing else is to be done yet. In front of the barrier: in the multiplying warps' branch the
   // compiler no longer held the main loop's numbers for uniform, 20 of its 180 instructions.
   if (gathers(gemm)) {
-    cuda::wait_for_previous();
+    if (!gemm.beside_previous) cuda::wait_for_previous();
     gather_first_tiles(gemm, tiles_at_once<Config>(gemm), lane);
   }
   __syncthreads();
@@ -339,15 +353,16 @@ __global__ void __launch_bounds__(Config::kThreads, 1) tile_gemm_kernel(const __
     multiply_items<Kind, Weights>(gemm, shared, warp, lane);
   } else {
     ptx::give_registers<Config::kFeedRegisters>();
-    cuda::wait_for_previous();
+    if (!gemm.beside_previous) cuda::wait_for_previous();
     cuda::let_next_start();
     if (warp == Config::kWarps) {
-      if (lane == 0) copy_items<Weights>(gemm, shared);
+      copy_items<Weights>(gemm, shared);
     } else if (warp == Config::kWarps + 1) {
       scout_items(gemm, shared, lane);
     } else if (gathers(gemm)) {
       gather_tiles<Config::kGatherLoads>(gemm, tiles_at_once<Config>(gemm), items_of_tile<Config>(gemm), lane);
     }
+    if (gemm.beside_previous) cuda::wait_for_previous();
   }
 }
 

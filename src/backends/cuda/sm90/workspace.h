@@ -10,9 +10,10 @@
 
 namespace megamoe::sm90 {
 
-// Counters that a run begins at zero: first, of routed and shared rows each, claims of both GEMMs' items and two of
-// what is gathered.
-inline constexpr std::int64_t kClaims = 8;
+// Counters that a run begins at zero: first, for each of these launches, claims of both GEMMs' items and two of what is
+// gathered.
+inline constexpr std::int64_t kLaunchClaims = 4;
+inline constexpr std::int64_t kClaims = 3 * kLaunchClaims;  // many routed rows, few, shared rows
 
 // NVFP4 activations as the GEMMs take them: E2M1 * E4M3 in bf16, which is exact, and a scale a row.
 struct QuantizedRows {
@@ -35,8 +36,8 @@ struct Rows {
   std::span<std::uint16_t> h_tiles;
   std::span<float> y;  // [parts, rows, hidden]
   std::span<float> partials;
-  std::span<cuda::TokenTile> tiles;
-  std::span<std::int32_t> tile_count;
+  std::span<cuda::TokenTile> tiles, few_tiles;
+  std::span<std::int32_t> tile_count;  // of both
   std::span<std::int32_t> ready;
   std::span<std::int32_t> arrivals;
 };
@@ -98,7 +99,8 @@ struct Sm90Plan::Workspace {
     out.y = carver.take<float>(std::max(most.y_rows, rows) * hidden);
     out.partials = carver.take<float>(most.partials);
     out.tiles = carver.take<cuda::TokenTile>(std::max(most.tiles, std::min(rows, experts)));
-    out.tile_count = carver.take<std::int32_t>(1);
+    out.few_tiles = carver.take<cuda::TokenTile>(std::min(rows, experts));
+    out.tile_count = carver.take<std::int32_t>(2);
   }
 };
 

@@ -19,19 +19,28 @@ struct Shape {
   std::int64_t experts;
   std::int32_t max_rows = 64;
   std::int32_t step = 16;
+  std::int32_t few_rows = 0;  // 0: no list of experts with few rows
 };
 
-std::vector<TokenTile> expected_tiles(std::span<const std::int32_t> row_begin, std::int32_t max_rows,
-                                      std::int32_t step) {
-  std::vector<TokenTile> tiles;
+struct ExpectedTiles {
+  std::vector<TokenTile> many, few;
+};
+
+ExpectedTiles expected_tiles(std::span<const std::int32_t> row_begin, const Shape& shape) {
+  ExpectedTiles tiles;
+  std::int32_t place = 0;
   for (std::size_t e = 0; e + 1 < row_begin.size(); ++e) {
     const std::int32_t rows = row_begin[e + 1] - row_begin[e];
-    const std::int32_t count = (rows + max_rows - 1) / max_rows;
-    if (count == 0) continue;
-    std::int32_t size = step;  // the smallest multiple of step with which `count` tiles suffice
-    while (size * count < rows) size += step;
+    if (rows == 0) continue;
+    if (rows <= shape.few_rows) {
+      tiles.few.push_back({static_cast<std::int32_t>(e), row_begin[e], rows, place++});
+      continue;
+    }
+    const std::int32_t count = (rows + shape.max_rows - 1) / shape.max_rows;
+    std::int32_t size = shape.step;  // the smallest multiple of step with which `count` tiles suffice
+    while (size * count < rows) size += shape.step;
     for (std::int32_t done = 0; done < rows; done += size)
-      tiles.push_back({static_cast<std::int32_t>(e), row_begin[e] + done, std::min(size, rows - done)});
+      tiles.many.push_back({static_cast<std::int32_t>(e), row_begin[e] + done, std::min(size, rows - done), place++});
   }
   return tiles;
 }
@@ -43,6 +52,7 @@ void expect_tiles(const std::string& what, std::span<const TokenTile> got, std::
     ASSERT_EQ(got[i].expert, want[i].expert) << what << ", tile " << i;
     ASSERT_EQ(got[i].row, want[i].row) << what << ", tile " << i;
     ASSERT_EQ(got[i].rows, want[i].rows) << what << ", tile " << i;
+    ASSERT_EQ(got[i].place, want[i].place) << what << ", tile " << i;
   }
   for (std::size_t i = want.size(); i < got.size(); ++i)
     ASSERT_EQ(got[i].expert, poison<std::int32_t>()) << what << ", tile " << i << " of " << want.size();
@@ -58,7 +68,8 @@ void expect_ints(const std::string& what, std::span<const std::int32_t> got, std
 void check(const Shape& shape, const std::vector<std::int32_t>& ids, const std::string& how) {
   const std::string what = how + ": tokens " + std::to_string(shape.tokens) + ", top_k " + std::to_string(shape.top_k) +
                            ", experts " + std::to_string(shape.experts) + ", tiles of " +
-                           std::to_string(shape.max_rows) + " by " + std::to_string(shape.step) + ": ";
+                           std::to_string(shape.max_rows) + " by " + std::to_string(shape.step) + ", few " +
+                           std::to_string(shape.few_rows) + ": ";
   const std::size_t choices = ids.size();
   const auto experts = static_cast<std::size_t>(shape.experts);
   const auto tile_room =
@@ -76,8 +87,9 @@ void check(const Shape& shape, const std::vector<std::int32_t>& ids, const std::
   const DeviceArray<std::int32_t> got_row_of(choices);
   const DeviceArray<std::int32_t> got_choice_of(choices);
   const DeviceArray<TokenTile> tiles(tile_room);
+  const DeviceArray<TokenTile> few_tiles(experts + 3);
   const DeviceArray<TokenTile> shared_tiles(tile_room);
-  const DeviceArray<std::int32_t> counts(2);
+  const DeviceArray<std::int32_t> counts(3);
   const DeviceArray<std::int32_t> counters(experts + 5);
   const DeviceArray<std::byte> scratch(order_rows_scratch_bytes(shape.tokens, shape.top_k, shape.experts));
   OrderRows call;
@@ -86,7 +98,8 @@ void check(const Shape& shape, const std::vector<std::int32_t>& ids, const std::
   call.top_k = shape.top_k;
   call.experts = shape.experts;
   call.order = {got_begin.data(), got_row_of.data(), got_choice_of.data()};
-  call.tiles = {tiles.data(), counts.data(), shape.max_rows, shape.step};
+  call.tiles.many = {tiles.data(), counts.data(), shape.max_rows, shape.step};
+  if (shape.few_rows != 0) call.tiles.few = {few_tiles.data(), counts.data() + 2, shape.few_rows, shape.step};
   call.shared_tiles = {shared_tiles.data(), counts.data() + 1, shape.max_rows, shape.step};
   call.counters = counters.data();
   call.counter_count = shape.experts + 3;
@@ -98,9 +111,13 @@ void check(const Shape& shape, const std::vector<std::int32_t>& ids, const std::
   expect_ints<std::int64_t>(what + "choice_of", got_choice_of.host(), choice_of);
   const std::vector<std::int32_t> begin32(row_begin.begin(), row_begin.end());
   const std::vector<std::int32_t> shared_begin{0, static_cast<std::int32_t>(shape.tokens)};
-  expect_tiles(what + "tiles", tiles.host(), counts.host()[0], expected_tiles(begin32, shape.max_rows, shape.step));
+  const ExpectedTiles wanted = expected_tiles(begin32, shape);
+  Shape all_many = shape;
+  all_many.few_rows = 0;
+  expect_tiles(what + "tiles", tiles.host(), counts.host()[0], wanted.many);
+  if (shape.few_rows != 0) expect_tiles(what + "tiles of few", few_tiles.host(), counts.host()[2], wanted.few);
   expect_tiles(what + "shared tiles", shared_tiles.host(), counts.host()[1],
-               expected_tiles(shared_begin, shape.max_rows, shape.step));
+               expected_tiles(shared_begin, all_many).many);
   std::vector<std::int32_t> zeros(experts + 5, 0);
   zeros[experts + 3] = zeros[experts + 4] = poison<std::int32_t>();
   expect_ints<std::int32_t>(what + "counters", counters.host(), zeros);
@@ -153,13 +170,17 @@ TEST_F(OrderRowsOnDevice, large_batches_are_ordered_as_on_the_host) {
   for (const std::int64_t tokens : {257, 342, 1000, 8192})
     for (const std::int64_t experts : {1, 60, 256, 512, 1000})
       for (const std::int64_t top_k : {1, 6, 8})
-        if (top_k <= experts) check_all_routings({tokens, top_k, experts, 256, 32});
+        if (top_k <= experts) {
+          check_all_routings({tokens, top_k, experts, 256, 32});
+          check_all_routings({tokens, top_k, experts, 240, 8, 128});
+        }
 }
 
 TEST_F(OrderRowsOnDevice, tiles_of_every_number_of_rows) {
   for (std::int64_t tokens = 0; tokens <= 300; tokens += 7) {
     check_all_routings({tokens, 1, 3, 8, 8});
     check_all_routings({tokens, 1, 3, 48, 16});
+    check_all_routings({tokens, 1, 3, 128, 8, 48});
   }
 }
 

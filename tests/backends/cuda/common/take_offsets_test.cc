@@ -21,26 +21,39 @@ struct Given {
   std::vector<std::int32_t> row_begin;  // wanted, [experts + 1]
 };
 
-void check(const Given& given, std::int32_t max_rows, std::int32_t step) {
+// few_rows 0: no list of experts with few rows.
+void check(const Given& given, std::int32_t max_rows, std::int32_t step, std::int32_t few_rows = 0) {
   const auto experts = static_cast<std::int64_t>(given.offsets.size());
   const DeviceArray<std::int32_t> offsets(given.offsets);
-  const DeviceArray<std::int32_t> row_begin(given.row_begin.size()), count(1), counters(3);
+  const DeviceArray<std::int32_t> row_begin(given.row_begin.size()), count(2), counters(3);
   const DeviceArray<TokenTile> tiles(static_cast<std::size_t>(most_tiles(given.rows, experts, max_rows)));
+  const DeviceArray<TokenTile> few_tiles(static_cast<std::size_t>(experts));
+  TileLists lists{.many = {.tiles = tiles.data(), .count = count.data(), .max_rows = max_rows, .step = step}};
+  if (few_rows != 0)
+    lists.few = {.tiles = few_tiles.data(), .count = count.data() + 1, .max_rows = few_rows, .step = step};
   take_offsets({.expert_offsets = offsets.data(),
                 .experts = experts,
                 .rows = given.rows,
-                .tiles = {.tiles = tiles.data(), .count = count.data(), .max_rows = max_rows, .step = step},
+                .tiles = lists,
                 .row_begin = row_begin.data(),
                 .counters = counters.data(),
                 .counter_count = 2},
                nullptr);
   EXPECT_EQ(row_begin.host(), given.row_begin);
   EXPECT_EQ(counters.host(), (std::vector<std::int32_t>{0, 0, poison<std::int32_t>()}));
-  const std::vector<TokenTile> got = tiles.host();
-  std::size_t tile = 0;
+  const std::vector<TokenTile> got = tiles.host(), got_few = few_tiles.host();
+  std::size_t tile = 0, few = 0;
   for (std::int64_t e = 0; e < experts; ++e) {
     const std::int32_t begin = given.row_begin[static_cast<std::size_t>(e)];
     const std::int32_t rows = given.row_begin[static_cast<std::size_t>(e) + 1] - begin;
+    if (0 < rows && rows <= few_rows) {
+      ASSERT_EQ(got_few[few].expert, e) << "tile " << few << " of few";
+      ASSERT_EQ(got_few[few].row, begin) << "tile " << few << " of few";
+      ASSERT_EQ(got_few[few].rows, rows) << "tile " << few << " of few";
+      ASSERT_EQ(got_few[few].place, static_cast<std::int32_t>(tile + few)) << "tile " << few << " of few";
+      ++few;
+      continue;
+    }
     const std::int32_t cuts = (rows + max_rows - 1) / max_rows;
     const std::int32_t size = cuts == 0 ? 0 : ((rows + cuts - 1) / cuts + step - 1) / step * step;
     for (std::int32_t done = 0; done < rows; done += size, ++tile) {
@@ -48,9 +61,11 @@ void check(const Given& given, std::int32_t max_rows, std::int32_t step) {
       ASSERT_EQ(got[tile].expert, e) << "tile " << tile;
       ASSERT_EQ(got[tile].row, begin + done) << "tile " << tile;
       ASSERT_EQ(got[tile].rows, std::min(size, rows - done)) << "tile " << tile;
+      ASSERT_EQ(got[tile].place, static_cast<std::int32_t>(tile + few)) << "tile " << tile;
     }
   }
   EXPECT_EQ(count.host()[0], static_cast<std::int32_t>(tile));
+  if (few_rows != 0) EXPECT_EQ(count.host()[1], static_cast<std::int32_t>(few));
 }
 
 class take_offsets_kernel : public OnDevice {};
@@ -60,6 +75,7 @@ TEST_F(take_offsets_kernel, gives_first_rows_and_tiles) {
   check({{0, 0, 0}, 5, {0, 0, 0, 0}}, 8, 8);
   check({{700}, 700, {0, 700}}, 64, 16);
   check({{100, 103, 353, 393}, 400, {0, 100, 103, 353, 393}}, 304, 16);
+  check({{100, 103, 353, 393}, 400, {0, 100, 103, 353, 393}}, 64, 8, 48);
 }
 
 TEST_F(take_offsets_kernel, takes_more_experts_than_a_block_has_threads) {
@@ -71,6 +87,7 @@ TEST_F(take_offsets_kernel, takes_more_experts_than_a_block_has_threads) {
     given.row_begin.push_back(given.rows);
   }
   check(given, 16, 8);
+  check(given, 32, 8, 16);
 }
 
 TEST_F(take_offsets_kernel, gives_no_row_twice_and_none_beyond) {
