@@ -151,12 +151,12 @@ __device__ void order(const OrderRows& call, std::int64_t warps, const Tables& t
   }
   if (block == 0 && thread == 0) {
     call.order.row_begin[experts] = before.rows;
-    if (call.tiles.many.tiles != nullptr) *call.tiles.many.count = before.many;
-    if (call.tiles.few.tiles != nullptr) *call.tiles.few.count = before.few;
+    for (int i = 0; i < kTileLists; ++i)
+      if (call.tiles.of[i].tiles != nullptr) *call.tiles.of[i].count = before.tiles[i];
   }
   if (block == kBlocks - 1 && thread < kWarp && call.shared_tiles.tiles != nullptr) {
     const auto tokens = lane == 0 ? static_cast<std::int32_t>(call.tokens) : 0;
-    write_tiles({.many = call.shared_tiles}, 0, tokens, {});
+    write_tiles({.of = {call.shared_tiles}}, 0, tokens, {});
     if (lane == 0) *call.shared_tiles.count = cut_rows(tokens, call.shared_tiles).tiles;
   }
 

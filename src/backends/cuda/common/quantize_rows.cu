@@ -82,12 +82,16 @@ class Values {
  public:
   // The whole warp.
   __device__ Values(const QuantizeRows& call, std::int64_t row) : blocks_(call.cols / kNvfp4Block) {
-    if (call.tiles.many.tiles == nullptr) {
+    TokenTile tile;
+    for (const TileList& list : call.tiles.of) {
+      if (list.tiles == nullptr) continue;
+      tile = tile_of(row, list);
+      if (row < tile.row + tile.rows) break;
+    }
+    if (tile.rows == 0) {
       row_ = call.values + row * call.cols;
       return;
     }
-    TokenTile tile = tile_of(row, call.tiles.many);
-    if (row < tile.row || row >= tile.row + tile.rows) tile = tile_of(row, call.tiles.few);
     tile_columns_ = tiled_columns(tile.rows);
     column_ = row - tile.row;
     row_ = call.values + tiled_begin(tile) * tiled_k(call.cols);

@@ -31,10 +31,11 @@ struct TileList {
   std::int32_t step = 0;
 };
 
-// All tiles of a call.
+// All tiles of a call, in lists for different kernels: with max_rows ascending, those without an array left out. An
+// expert's rows go as one tile into the first list whose tiles hold them, else in pieces into the last.
+inline constexpr int kTileLists = 3;
 struct TileLists {
-  TileList many;
-  TileList few;  // of the experts with at most few.max_rows rows, one each: [min(rows, experts)]; without tiles: none
+  TileList of[kTileLists];
 };
 
 // Activations as the tile loop of a GEMM copies them: for each tile of tokens and each 64 K one contiguous block, the

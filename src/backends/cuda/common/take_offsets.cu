@@ -48,8 +48,8 @@ __global__ void __launch_bounds__(kThreads) megamoe_take_offsets(TakeOffsets cal
   }
   if (thread == 0) {
     call.row_begin[call.experts] = rows_before;
-    *call.tiles.many.count = before.many;
-    if (call.tiles.few.tiles != nullptr) *call.tiles.few.count = before.few;
+    for (int i = 0; i < kTileLists; ++i)
+      if (call.tiles.of[i].tiles != nullptr) *call.tiles.of[i].count = before.tiles[i];
   }
 }
 

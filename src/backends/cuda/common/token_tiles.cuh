@@ -24,23 +24,36 @@ __device__ inline Cut cut_rows(std::int32_t rows, const TileList& list) {
   return {tiles, (even + list.step - 1) / list.step * list.step};
 }
 
-// Numbers of tiles in both lists, and of rows: one scan sums all.
+// Numbers of rows, and of tiles in each list: one scan sums all.
 struct RowsAndTiles {
-  std::int32_t rows, many, few;
+  std::int32_t rows;
+  std::int32_t tiles[kTileLists];
 };
 struct AddRowsAndTiles {
-  __device__ RowsAndTiles operator()(const RowsAndTiles& a, const RowsAndTiles& b) const {
-    return {a.rows + b.rows, a.many + b.many, a.few + b.few};
+  __device__ RowsAndTiles operator()(RowsAndTiles a, const RowsAndTiles& b) const {
+    a.rows += b.rows;
+    for (int i = 0; i < kTileLists; ++i) a.tiles[i] += b.tiles[i];
+    return a;
   }
 };
 
-__device__ inline bool are_few(std::int32_t rows, const TileLists& lists) {
-  return lists.few.tiles != nullptr && 0 < rows && rows <= lists.few.max_rows;
+// Which list takes an expert's rows.
+__device__ inline int list_of(std::int32_t rows, const TileLists& lists) {
+  int last = 0;
+  for (int i = 0; i < kTileLists; ++i) {
+    if (lists.of[i].tiles == nullptr) continue;
+    last = i;
+    if (rows <= lists.of[i].max_rows) break;
+  }
+  return last;
 }
 
 __device__ inline RowsAndTiles rows_and_tiles(std::int32_t rows, const TileLists& lists) {
-  if (are_few(rows, lists)) return {rows, 0, 1};
-  return {rows, cut_rows(rows, lists.many).tiles, 0};
+  RowsAndTiles sums{.rows = rows, .tiles = {}};
+  const int taker = list_of(rows, lists);
+  for (int i = 0; i < kTileLists; ++i)
+    if (i == taker) sums.tiles[i] = cut_rows(rows, lists.of[i]).tiles;
+  return sums;
 }
 
 __device__ inline void write_tile(const TileList& list, std::int32_t first_tile, std::int32_t first_place,
@@ -54,17 +67,17 @@ __device__ inline void write_tile(const TileList& list, std::int32_t first_tile,
 // rest of those that have many.
 __device__ inline void write_tiles(const TileLists& lists, std::int32_t expert, std::int32_t rows,
                                    const RowsAndTiles& before) {
+  const int taker = list_of(rows, lists);
+  const Cut cut = cut_rows(rows, lists.of[taker]);
   const std::int32_t first_row = before.rows;
-  const std::int32_t first_tile = before.many;
-  const std::int32_t first_place = before.many + before.few;
-  if (are_few(rows, lists)) {
-    write_tile(lists.few, before.few, first_place, 0, expert, first_row, rows, rows);
-    rows = 0;
+  std::int32_t first_tile = 0;
+  std::int32_t first_place = 0;
+  for (int i = 0; i < kTileLists; ++i) {
+    if (i == taker) first_tile = before.tiles[i];
+    first_place += before.tiles[i];
   }
-  const TileList& list = lists.many;
-  const Cut cut = cut_rows(rows, list);
   for (std::int32_t i = 0; i < min(cut.tiles, kOwnTiles); ++i)
-    write_tile(list, first_tile, first_place, i, expert, first_row, rows, cut.size);
+    write_tile(lists.of[taker], first_tile, first_place, i, expert, first_row, rows, cut.size);
   const std::int32_t lane = static_cast<std::int32_t>(threadIdx.x) % kWarp;
   for (unsigned many = __ballot_sync(~0u, cut.tiles > kOwnTiles); many != 0; many &= many - 1) {
     const int owner = __ffs(static_cast<int>(many)) - 1;
@@ -73,10 +86,11 @@ __device__ inline void write_tiles(const TileLists& lists, std::int32_t expert, 
     const std::int32_t its_expert = __shfl_sync(~0u, expert, owner);
     const std::int32_t its_row = __shfl_sync(~0u, first_row, owner);
     const std::int32_t its_rows = __shfl_sync(~0u, rows, owner);
+    const int its_taker = __shfl_sync(~0u, taker, owner);
     const std::int32_t its_tile = __shfl_sync(~0u, first_tile, owner);
     const std::int32_t its_place = __shfl_sync(~0u, first_place, owner);
     for (std::int32_t i = kOwnTiles + lane; i < its_tiles; i += kWarp)
-      write_tile(list, its_tile, its_place, i, its_expert, its_row, its_rows, its_size);
+      write_tile(lists.of[its_taker], its_tile, its_place, i, its_expert, its_row, its_rows, its_size);
   }
 }
 

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstdlib>
 #include <span>
-#include <utility>
 #include <vector>
 
 #include "backends/cuda/sm90/packed_weight.h"
@@ -24,15 +23,18 @@ constexpr Limit kNvfp4Limits[] = {{"stream 8", 2.0},        {"stream 16", 11.0},
                                   {"tiles 256x160", 140.0}, {"tiles 128x240", 208.0}, {"tiles 128x304", 1e30}};
 constexpr Limit kBf16Limits[] = {{"stream 32, bf16", 20.0}, {"tiles 128x128, bf16", 1e30}};
 
-// Where rows fall on experts unevenly, those with few would take as long as a kernel's smallest instance, or as decoding
-// for few columns takes in a kernel of one panel: they run in another, beside it.
-struct Companion {
-  std::string_view kernel, few;
+// Where rows fall on experts unevenly, experts with few rows would take as long as a kernel's smallest instance, and
+// those with many would be cut into more tiles than they need, each a pass over their weights. They run in other
+// kernels, beside the one that the mean asks for. An empty name: in that one.
+struct Companions {
+  std::string_view kernel, few, many;
 };
-constexpr Companion kCompanions[] = {{"tiles 256x128", "tiles 256x48"},
-                                     {"tiles 256x160", "tiles 256x96"},
-                                     {"tiles 128x240", "tiles 256x128"},
-                                     {"tiles 128x304", "tiles 256x128"}};
+constexpr Companions kCompanions[] = {{"tiles 256x48", "", "tiles 256x128"},
+                                      {"tiles 256x96", "tiles 256x48", "tiles 128x240"},
+                                      {"tiles 256x128", "tiles 256x48", "tiles 128x240"},
+                                      {"tiles 256x160", "tiles 256x96", "tiles 128x240"},
+                                      {"tiles 128x240", "tiles 256x128", "tiles 128x304"},
+                                      {"tiles 128x304", "tiles 256x128", ""}};
 
 const Kernel* find(std::string_view name) {
   for (const Kernel& kernel : kernels())
@@ -76,15 +78,17 @@ const Kernel& kernel_for(const GemmSizes& sizes) {
   return three ? three_blocks : *limit->kernel;
 }
 
-const Kernel* companion_of(const Kernel& kernel) {
-  static const std::vector<std::pair<const Kernel*, const Kernel*>> all = [] {
-    std::vector<std::pair<const Kernel*, const Kernel*>> pairs;
-    for (const Companion& each : kCompanions) pairs.emplace_back(&named(each.kernel), &named(each.few));
-    return pairs;
+Kernels with_companions(const Kernel& kernel) {
+  static const std::vector<Kernels> all = [] {
+    std::vector<Kernels> rows;
+    const auto or_none = [](std::string_view name) { return name.empty() ? nullptr : &named(name); };
+    for (const Companions& each : kCompanions)
+      rows.push_back({or_none(each.few), &named(each.kernel), or_none(each.many)});
+    return rows;
   }();
-  for (const auto& [main, few] : all)
-    if (main == &kernel) return few;
-  return nullptr;
+  for (const Kernels& kernels : all)
+    if (kernels[kUsual] == &kernel) return kernels;
+  return {nullptr, &kernel, nullptr};
 }
 
 // Memory is busy once about this many blocks read weights at one time. Cutting K further to fill the device evenly cost
@@ -119,11 +123,18 @@ const Kernel* forced_kernel() {
 
 Choice choose(const GemmSizes& sizes) {
   const Kernel& kernel = kernel_for(sizes);
-  return {.gate_up = &kernel,
-          .down = &kernel,
-          .few = companion_of(kernel),
+  return {.kernels = with_companions(kernel),
           .parts_gate_up = parts_of(kernel, 2 * sizes.inter, sizes.hidden, sizes),
           .parts_down = parts_of(kernel, sizes.hidden, sizes.inter, sizes)};
+}
+
+cuda::TileLists tile_lists(const Choice& choice, const TokenTiles& tiles, std::int32_t* counts) {
+  cuda::TileLists lists;
+  for (std::size_t i = 0; i < tiles.size(); ++i)
+    if (const Kernel* kernel = choice.kernels[i])
+      lists.of[i] = {
+          .tiles = tiles[i].data(), .count = counts + i, .max_rows = kernel->max_rows, .step = kernel->row_step};
+  return lists;
 }
 
 }  // namespace megamoe::sm90

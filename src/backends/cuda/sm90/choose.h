@@ -1,7 +1,9 @@
 // Which compiled kernels a call takes. The host decides, from sizes alone: what lies on the device is not looked at.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "backends/cuda/sm90/kernels.h"
@@ -10,12 +12,16 @@ namespace megamoe::sm90 {
 
 // How one pair of GEMMs runs: the same tiles of tokens serve both.
 struct Choice {
-  const Kernel* gate_up = nullptr;
-  const Kernel* down = nullptr;
-  const Kernel* few = nullptr;  // tile loop: for experts with at most its max_rows rows; nullptr: for none
+  Kernels kernels;  // by the rows of an expert, as in TileLists
   std::int32_t parts_gate_up = 1;  // of K
   std::int32_t parts_down = 1;
+
+  const Kernel& usual() const { return *kernels[kUsual]; }  // what an expert with the mean number of rows takes
 };
+
+using TokenTiles = std::array<std::span<cuda::TokenTile>, cuda::kTileLists>;
+// The lists of a call's tiles for the kernels of a choice, in these arrays; counts [kTileLists].
+cuda::TileLists tile_lists(const Choice& choice, const TokenTiles& tiles, std::int32_t* counts);
 
 // For `rows` rows that fall on about `active` of the experts evenly, with weights of inter x hidden.
 struct GemmSizes {

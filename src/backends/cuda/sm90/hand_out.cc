@@ -27,12 +27,14 @@ void Sm90Plan::hand_out(const RunArgs& args, const Workspace& space) const {
 
   const auto fetch_tiles = [&](const Rows& rows, const Choice& choice, std::int64_t inter, std::int64_t count,
                                std::vector<std::uint16_t>& to) {
-    std::vector<std::int32_t> tile_count;
-    fetch(tile_count, rows.tile_count.data(), 2);
-    std::vector<cuda::TokenTile> tiles, few;
-    fetch(tiles, rows.tiles.data(), tile_count[0]);
-    if (choice.few != nullptr) fetch(few, rows.few_tiles.data(), tile_count[1]);
-    tiles.insert(tiles.end(), few.begin(), few.end());
+    std::vector<std::int32_t> tile_counts;
+    fetch(tile_counts, rows.tile_counts.data(), cuda::kTileLists);
+    std::vector<cuda::TokenTile> tiles, of_list;
+    for (std::size_t i = 0; i < rows.tiles.size(); ++i) {
+      if (choice.kernels[i] == nullptr) continue;
+      fetch(of_list, rows.tiles[i].data(), tile_counts[i]);
+      tiles.insert(tiles.end(), of_list.begin(), of_list.end());
+    }
     to.resize(static_cast<std::size_t>(count * inter));
     std::vector<std::uint16_t> block;
     for (const cuda::TokenTile& tile : tiles) {
@@ -50,7 +52,7 @@ void Sm90Plan::hand_out(const RunArgs& args, const Workspace& space) const {
     to = {.format = format, .rows = count, .inter = bank.inter()};
     if (format == ActivationFormat::kBf16) {
       const Choice choice = routed ? routed_choice(args.tokens) : shared_choice(args.tokens);
-      if (!choice.gate_up->streams) return fetch_tiles(rows, choice, bank.inter(), count, to.bf16);
+      if (!choice.usual().streams) return fetch_tiles(rows, choice, bank.inter(), count, to.bf16);
       return fetch(to.bf16, rows.h_bf16.data(), count * bank.inter());
     }
     Buffer codes(MemoryKind::kCuda, static_cast<std::size_t>(std::max<std::int64_t>(count, 1) * bank.inter() / 2));

@@ -44,16 +44,18 @@ void allow_shared_memory() {
                  kernel.name.data());
 }
 
-void launch(const Kernel& kernel, const Beside& beside, GemmKind kind, const Gemm& gemm, int multiprocessors,
-            cudaStream_t stream) {
-  launch_one(kernel, kind, gemm, multiprocessors, stream);
-  if (beside.kernel == nullptr) return;
-  Gemm few = gemm;
-  few.tiles = beside.tiles;
-  few.beside_previous = true;
-  few.claims += beside.claims;
-  if (few.gather.claims != nullptr) few.gather.claims += beside.claims;
-  launch_one(*beside.kernel, kind, few, multiprocessors, stream);
+void launch(const Kernels& kernels, const cuda::TileLists& lists, GemmKind kind, const Gemm& gemm, std::int64_t claims,
+            int multiprocessors, cudaStream_t stream) {
+  Gemm its = gemm;
+  // Those with the longest items first: the others fill the SMs that are done.
+  for (int i = cuda::kTileLists - 1; i >= 0; --i) {
+    if (kernels[i] == nullptr) continue;
+    its.tiles = lists.of[i];
+    launch_one(*kernels[i], kind, its, multiprocessors, stream);
+    its.beside_previous = true;
+    its.claims += claims;
+    if (its.gather.claims != nullptr) its.gather.claims += claims;
+  }
 }
 
 }  // namespace megamoe::sm90

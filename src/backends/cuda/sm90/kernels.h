@@ -3,6 +3,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -32,16 +33,14 @@ std::span<const Kernel> kernels();
 // Once a process and device, before the first launch: shared memory beyond 48 KiB has to be asked for.
 void allow_shared_memory();
 
-// The experts with few rows, where another kernel takes them.
-struct Beside {
-  const Kernel* kernel = nullptr;  // nullptr: there are none
-  cuda::TileList tiles;
-  std::int64_t claims = 0;  // its counters of claims lie so many behind the first launch's
-};
+// For experts with few, the usual and many rows; nullptr: others take those.
+using Kernels = std::array<const Kernel*, cuda::kTileLists>;
+inline constexpr int kFew = 0, kUsual = 1, kMany = 2;
 
-// A persistent grid: as many blocks as the device holds at one time, whatever the rows. It may start before the kernel
-// in front has ended. With `beside` a second one follows, which works while the first does.
-void launch(const Kernel& kernel, const Beside& beside, GemmKind kind, const Gemm& gemm, int multiprocessors,
-            cudaStream_t stream);
+// One launch a kernel, with its list of tiles. Each is a persistent grid, as many blocks as the device holds at one
+// time, whatever the rows. It may start before the kernel in front has ended, and all but the first work beside it. The
+// counters of a launch's claims lie `claims` behind those of the launch in front, the first one's are gemm's.
+void launch(const Kernels& kernels, const cuda::TileLists& lists, GemmKind kind, const Gemm& gemm, std::int64_t claims,
+            int multiprocessors, cudaStream_t stream);
 
 }  // namespace megamoe::sm90

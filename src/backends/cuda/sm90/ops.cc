@@ -58,12 +58,12 @@ std::int64_t most_tiles(const GroupedShape& shape, std::int64_t rows, bool strea
 }
 
 constexpr std::int64_t kLaunchClaims = 3;  // of items, and two of what is gathered
-constexpr std::int64_t kClaims = 2 * kLaunchClaims;
+constexpr std::int64_t kClaims = cuda::kTileLists * kLaunchClaims;
 
 struct Workspace {
   std::span<std::int32_t> counters;  // claims; then what is ready
-  std::span<std::int32_t> row_begin, tile_count;
-  std::span<cuda::TokenTile> tiles, few_tiles;
+  std::span<std::int32_t> row_begin, tile_counts;
+  TokenTiles tiles;
   std::span<std::uint16_t> values;  // of NVFP4 activations
   std::span<float> scale;
   std::span<std::uint16_t> x_tiles;  // for the tile loop
@@ -71,13 +71,15 @@ struct Workspace {
   Workspace(Carver& carver, const GroupedShape& shape, std::int64_t rows, bool decodes)
       : counters(carver.take<std::int32_t>(kClaims + most_tiles(shape, rows, false) * gather_chunks(shape.k))),
         row_begin(carver.take<std::int32_t>(shape.experts + 1)),
-        tile_count(carver.take<std::int32_t>(2)),
-        tiles(carver.take<cuda::TokenTile>(std::max(most_tiles(shape, rows, true), most_tiles(shape, rows, false)))),
-        few_tiles(carver.take<cuda::TokenTile>(std::min(rows, shape.experts))),
+        tile_counts(carver.take<std::int32_t>(cuda::kTileLists)),
         values(carver.take<std::uint16_t>(decodes ? rows * shape.k : 0)),
         scale(carver.take<float>(decodes ? rows : 0)),
         x_tiles(carver.take<std::uint16_t>(cuda::tiled_size(rows, most_tiles(shape, rows, false)) *
-                                           cuda::tiled_k(shape.k))) {}
+                                           cuda::tiled_k(shape.k))) {
+    for (auto& of_list : tiles)
+      of_list =
+          carver.take<cuda::TokenTile>(std::max(most_tiles(shape, rows, true), most_tiles(shape, rows, false)));
+  }
 };
 
 std::size_t count_workspace(const GroupedShape& shape, std::int64_t rows, bool decodes) {
@@ -119,16 +121,7 @@ void run(const GroupedGemm& call, GemmKind kind, const Activation& activation, i
                                 .inter = fused ? shape.n / 2 : shape.k,
                                 .rows = call.rows,
                                 .active = expected_active(shape.experts, 1, call.rows)});
-  const Kernel& kernel = fused ? *choice.gate_up : *choice.down;
-  cuda::TileLists tiles{.many = {.tiles = space.tiles.data(),
-                                 .count = space.tile_count.data(),
-                                 .max_rows = kernel.max_rows,
-                                 .step = kernel.row_step}};
-  if (choice.few != nullptr)
-    tiles.few = {.tiles = space.few_tiles.data(),
-                 .count = space.tile_count.data() + 1,
-                 .max_rows = choice.few->max_rows,
-                 .step = choice.few->row_step};
+  const cuda::TileLists tiles = tile_lists(choice, space.tiles, space.tile_counts.data());
   cuda::take_offsets({.expert_offsets = call.expert_offsets,
                       .experts = shape.experts,
                       .rows = call.rows,
@@ -156,11 +149,10 @@ void run(const GroupedGemm& call, GemmKind kind, const Activation& activation, i
                         .k = static_cast<std::int32_t>(shape.k)},
             .x = decodes ? space.values.data() : call.x,
             .x_scale = decodes ? space.scale.data() : nullptr,
-            .tiles = tiles.many,
             .tiles_are_ready = decodes,
             .claims = space.counters.data(),
             .activation = activation};
-  if (!kernel.streams) {
+  if (!choice.usual().streams) {
     gemm.gather = {.from = gemm.x,
                    .to = space.x_tiles.data(),
                    .claims = space.counters.data() + 1,
@@ -170,8 +162,7 @@ void run(const GroupedGemm& call, GemmKind kind, const Activation& activation, i
   gemm.weights.scale[0] = call.global_scale;
   gemm.weights.scale[1] = call.up_global_scale == nullptr ? call.global_scale : call.up_global_scale;
   (fused ? gemm.h_bf16 : gemm.y_bf16) = call.output;
-  const Beside beside{.kernel = choice.few, .tiles = tiles.few, .claims = kLaunchClaims};
-  launch(kernel, beside, kind, gemm, multiprocessors, stream);
+  launch(choice.kernels, tiles, kind, gemm, kLaunchClaims, multiprocessors, stream);
 }
 
 void pack_matrices(const MatrixView& matrix, const MatrixView* up, MemoryKind where, std::byte* packed, void* stream) {

@@ -31,12 +31,12 @@ std::int64_t items(const Kernel& kernel, const GemmWeights& weights, std::int64_
 
 std::int64_t partial_floats(const Choice& choice, const GemmWeights& weights, std::int64_t rows, std::int64_t experts) {
   if (choice.parts_gate_up == 1) return 0;
-  return items(*choice.gate_up, weights, rows, experts) * choice.parts_gate_up * choice.gate_up->max_rows / 8 *
+  return items(choice.usual(), weights, rows, experts) * choice.parts_gate_up * choice.usual().max_rows / 8 *
          kPanelThreads * 4;
 }
 
 std::int64_t arrival_count(const Choice& choice, const GemmWeights& weights, std::int64_t rows, std::int64_t experts) {
-  return choice.parts_gate_up == 1 ? 0 : items(*choice.gate_up, weights, rows, experts) * kPanelWarps;
+  return choice.parts_gate_up == 1 ? 0 : items(choice.usual(), weights, rows, experts) * kPanelWarps;
 }
 
 }  // namespace
@@ -65,9 +65,9 @@ Sm90Plan::Largest Sm90Plan::largest(bool is_shared) const {
     most.partials = std::max(most.partials, partial_floats(choice, weights, rows, bank.experts()));
     most.arrivals = std::max(most.arrivals, arrival_count(choice, weights, rows, bank.experts()));
     // The next larger count may have the tiles of this one's kernel, and twice its tokens at most.
-    most.tiles = std::max(most.tiles, cuda::most_tiles(2 * rows, bank.experts(), choice.gate_up->max_rows));
+    most.tiles = std::max(most.tiles, cuda::most_tiles(2 * rows, bank.experts(), choice.usual().max_rows));
     most.y_rows = std::max(most.y_rows, choice.parts_down * rows);
-    if (!choice.gate_up->streams) {
+    if (!choice.usual().streams) {
       most.tiled = std::max(most.tiled, cuda::tiled_size(rows, most.tiles));
       most.ready = std::max(most.ready, most.tiles * gather_chunks(problem.hidden));
     }
@@ -102,7 +102,7 @@ Choice Sm90Plan::shared_choice(std::int64_t tokens) const {
                           .rows = tokens,
                           .active = 1,
                           .forced = forced_});
-  choice.few = nullptr;  // one expert has all rows
+  choice.kernels[kFew] = choice.kernels[kMany] = nullptr;  // one expert has all rows
   return choice;
 }
 
@@ -111,10 +111,9 @@ std::string Sm90Plan::describe() const {
   for (const std::int64_t tokens : kDescribed) {
     if (tokens > max_tokens_) break;
     const Choice choice = routed_choice(tokens);
-    text += "; " + std::to_string(tokens) + ": " + std::string(choice.gate_up->name);
-    if (choice.few != nullptr)
-      text += ", of experts with up to " + std::to_string(choice.few->max_rows) + " rows " +
-              std::string(choice.few->name);
+    text += "; " + std::to_string(tokens) + ": " + std::string(choice.usual().name);
+    if (choice.kernels[kFew] != nullptr) text += ", few rows " + std::string(choice.kernels[kFew]->name);
+    if (choice.kernels[kMany] != nullptr) text += ", many " + std::string(choice.kernels[kMany]->name);
     text += " (" + std::to_string(choice.parts_gate_up) + ", " + std::to_string(choice.parts_down) + ")";
   }
   return text;
@@ -138,16 +137,7 @@ void Sm90Plan::run(const RunArgs& args) const {
   const Choice shared_kernels = has_shared ? shared_choice(tokens) : Choice{};
   const bool rounds_y = rounds(tokens);
   const auto tiles_of = [](const Rows& rows, const Choice& choice) {
-    cuda::TileLists tiles{.many = {.tiles = rows.tiles.data(),
-                                   .count = rows.tile_count.data(),
-                                   .max_rows = choice.gate_up->max_rows,
-                                   .step = choice.gate_up->row_step}};
-    if (choice.few != nullptr)
-      tiles.few = {.tiles = rows.few_tiles.data(),
-                   .count = rows.tile_count.data() + 1,
-                   .max_rows = choice.few->max_rows,
-                   .step = choice.few->row_step};
-    return tiles;
+    return tile_lists(choice, rows.tiles, rows.tile_counts.data());
   };
 
   // Order rows by expert.
@@ -160,15 +150,15 @@ void Sm90Plan::run(const RunArgs& args) const {
                            .counters = space.counters.data(),
                            .counter_count = kClaims,
                            .scratch = space.order_scratch.data()};
-  if (has_shared) ordering.shared_tiles = tiles_of(space.shared, shared_kernels).many;
+  if (has_shared) ordering.shared_tiles = tiles_of(space.shared, shared_kernels).of[kUsual];
   const auto any = [&](const auto& holds) { return holds(routed_kernels) || (has_shared && holds(shared_kernels)); };
-  if (any([](const Choice& choice) { return !choice.gate_up->streams; }))
+  if (any([](const Choice& choice) { return !choice.usual().streams; }))
     ordering.counter_count += static_cast<std::int64_t>(space.routed.ready.size() + space.shared.ready.size());
   if (any([](const Choice& choice) { return choice.parts_gate_up > 1; }))
     ordering.counter_count = static_cast<std::int64_t>(space.counters.size());
   // Of a short call every block orders the rows itself, and GEMM 1 is the first launch. Not where its own parts of K
   // meet: they count arrivals, which somebody in front must set to zero; nor where x is quantised in front of it.
-  const bool orders_itself = routed_kernels.gate_up->streams && routed_kernels.parts_gate_up == 1 &&
+  const bool orders_itself = routed_kernels.usual().streams && routed_kernels.parts_gate_up == 1 &&
                              tokens * problem.top_k <= kOwnOrderChoices && space.routed.x.values.empty();
   if (!orders_itself) {
     cuda::order_rows(ordering, stream);
@@ -196,7 +186,7 @@ void Sm90Plan::run(const RunArgs& args) const {
     done("quantize x");
   };
   const auto quantize_h = [&](const ExpertBank& bank, const Rows& rows, const Choice& choice, bool routed) {
-    const bool streams = choice.gate_up->streams;
+    const bool streams = choice.usual().streams;
     cuda::QuantizeRows call{.from_f32 = rows.h_f32.data(),
                             .cols = bank.inter(),
                             .max_rows = routed ? tokens * problem.top_k : tokens,
@@ -217,17 +207,15 @@ void Sm90Plan::run(const RunArgs& args) const {
                             std::int32_t* claims, const StageNames& names) {
     const bool x_is_quantized = !rows.x.values.empty();
     const bool h_is_quantized = !rows.h.values.empty();
-    const bool streams = choice.gate_up->streams;
+    const bool streams = choice.usual().streams;
     const bool own = routed && orders_itself;
     const bool gathers = routed && !(x_is_quantized && is_static);
     const cuda::TileLists tiles = tiles_of(rows, choice);
-    const Beside beside{.kernel = choice.few, .tiles = tiles.few, .claims = kLaunchClaims};
     Gemm gemm{.weights = bank.gemm(GemmKind::kGateUp),
               .x = x_is_quantized ? rows.x.values.data() : args.x.data(),
               .x_scale = x_is_quantized ? rows.x.scale.data() : nullptr,
               .gather_top_k = gathers ? static_cast<std::int32_t>(problem.top_k) : 0,
               .choice_of = routed ? space.order.choice_of : nullptr,
-              .tiles = tiles.many,
               .tiles_are_ready = !own && (x_is_quantized || !routed),
               .claims = claims,
               .arrivals = rows.arrivals.data(),
@@ -249,7 +237,7 @@ void Sm90Plan::run(const RunArgs& args) const {
       gemm.own_experts = static_cast<std::int32_t>(problem.experts);
       gemm.order_here = ordering;
     }
-    launch(*choice.gate_up, beside, GemmKind::kGateUp, gemm, multiprocessors_, stream);
+    launch(choice.kernels, tiles, GemmKind::kGateUp, gemm, kLaunchClaims, multiprocessors_, stream);
     gemm.order_here = {};
     done(names.gemm1);
 
@@ -270,15 +258,14 @@ void Sm90Plan::run(const RunArgs& args) const {
     else
       gemm.y = rows.y.data();
     gemm.part_rows = routed ? tokens * problem.top_k : tokens;
-    launch(*choice.down, beside, GemmKind::kDown, gemm, multiprocessors_, stream);
+    launch(choice.kernels, tiles, GemmKind::kDown, gemm, kLaunchClaims, multiprocessors_, stream);
     done(names.gemm2);
   };
   quantize_x(weights_->routed(), space.routed, true);
   run_bank(weights_->routed(), space.routed, routed_kernels, true, space.counters.data(), kRoutedStages);
   if (has_shared) {
     quantize_x(weights_->shared(), space.shared, false);
-    run_bank(weights_->shared(), space.shared, shared_kernels, false, space.counters.data() + 2 * kLaunchClaims,
-             kSharedStages);
+    run_bank(weights_->shared(), space.shared, shared_kernels, false, space.counters.data() + cuda::kTileLists * kLaunchClaims, kSharedStages);
     if (problem.shared.gated)
       cuda::shared_gate(args.x.data(), weights_->shared_gate(), tokens, problem.hidden, space.shared_factor.data(),
                         stream);

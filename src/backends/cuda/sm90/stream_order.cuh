@@ -73,7 +73,7 @@ __device__ __forceinline__ void write_order(const cuda::OrderRows& call, const O
 
   if (call.shared_tiles.tiles == nullptr) return;
   const auto tokens = lane == 0 ? static_cast<std::int32_t>(call.tokens) : 0;
-  cuda::write_tiles({.many = call.shared_tiles}, 0, tokens, {});
+  cuda::write_tiles({.of = {call.shared_tiles}}, 0, tokens, {});
   if (lane == 0) *call.shared_tiles.count = cuda::cut_rows(tokens, call.shared_tiles).tiles;
 }
 

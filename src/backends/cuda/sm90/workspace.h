@@ -13,7 +13,7 @@ namespace megamoe::sm90 {
 // Counters that a run begins at zero: first, for each of these launches, claims of both GEMMs' items and two of what is
 // gathered.
 inline constexpr std::int64_t kLaunchClaims = 4;
-inline constexpr std::int64_t kClaims = 3 * kLaunchClaims;  // many routed rows, few, shared rows
+inline constexpr std::int64_t kClaims = (cuda::kTileLists + 1) * kLaunchClaims;  // routed rows, shared rows
 
 // NVFP4 activations as the GEMMs take them: E2M1 * E4M3 in bf16, which is exact, and a scale a row.
 struct QuantizedRows {
@@ -36,8 +36,8 @@ struct Rows {
   std::span<std::uint16_t> h_tiles;
   std::span<float> y;  // [parts, rows, hidden]
   std::span<float> partials;
-  std::span<cuda::TokenTile> tiles, few_tiles;
-  std::span<std::int32_t> tile_count;  // of both
+  TokenTiles tiles;
+  std::span<std::int32_t> tile_counts;
   std::span<std::int32_t> ready;
   std::span<std::int32_t> arrivals;
 };
@@ -98,9 +98,9 @@ struct Sm90Plan::Workspace {
     out.h_tiles = carver.take<std::uint16_t>(most.tiled * cuda::tiled_k(inter));
     out.y = carver.take<float>(std::max(most.y_rows, rows) * hidden);
     out.partials = carver.take<float>(most.partials);
-    out.tiles = carver.take<cuda::TokenTile>(std::max(most.tiles, std::min(rows, experts)));
-    out.few_tiles = carver.take<cuda::TokenTile>(std::min(rows, experts));
-    out.tile_count = carver.take<std::int32_t>(2);
+    for (auto& tiles : out.tiles)
+      tiles = carver.take<cuda::TokenTile>(std::max(most.tiles, std::min(rows, experts)));
+    out.tile_counts = carver.take<std::int32_t>(cuda::kTileLists);
   }
 };
 

@@ -19,28 +19,26 @@ struct Shape {
   std::int64_t experts;
   std::int32_t max_rows = 64;
   std::int32_t step = 16;
-  std::int32_t few_rows = 0;  // 0: no list of experts with few rows
+  std::int32_t few_rows = 0, many_rows = 0;  // of lists in front and behind; 0: there is none
+
+  std::array<std::int32_t, kTileLists> lists() const { return {few_rows, max_rows, many_rows}; }
 };
 
-struct ExpectedTiles {
-  std::vector<TokenTile> many, few;
-};
+using Tiles = std::array<std::vector<TokenTile>, kTileLists>;
 
-ExpectedTiles expected_tiles(std::span<const std::int32_t> row_begin, const Shape& shape) {
-  ExpectedTiles tiles;
+Tiles expected_tiles(std::span<const std::int32_t> row_begin, const Shape& shape) {
+  Tiles tiles;
   std::int32_t place = 0;
   for (std::size_t e = 0; e + 1 < row_begin.size(); ++e) {
     const std::int32_t rows = row_begin[e + 1] - row_begin[e];
     if (rows == 0) continue;
-    if (rows <= shape.few_rows) {
-      tiles.few.push_back({static_cast<std::int32_t>(e), row_begin[e], rows, place++});
-      continue;
-    }
-    const std::int32_t count = (rows + shape.max_rows - 1) / shape.max_rows;
+    const std::size_t list = rows <= shape.few_rows ? 0 : rows <= shape.max_rows || shape.many_rows == 0 ? 1 : 2;
+    const std::int32_t max_rows = shape.lists()[list];
+    const std::int32_t count = (rows + max_rows - 1) / max_rows;
     std::int32_t size = shape.step;  // the smallest multiple of step with which `count` tiles suffice
     while (size * count < rows) size += shape.step;
     for (std::int32_t done = 0; done < rows; done += size)
-      tiles.many.push_back({static_cast<std::int32_t>(e), row_begin[e] + done, std::min(size, rows - done), place++});
+      tiles[list].push_back({static_cast<std::int32_t>(e), row_begin[e] + done, std::min(size, rows - done), place++});
   }
   return tiles;
 }
@@ -68,8 +66,8 @@ void expect_ints(const std::string& what, std::span<const std::int32_t> got, std
 void check(const Shape& shape, const std::vector<std::int32_t>& ids, const std::string& how) {
   const std::string what = how + ": tokens " + std::to_string(shape.tokens) + ", top_k " + std::to_string(shape.top_k) +
                            ", experts " + std::to_string(shape.experts) + ", tiles of " +
-                           std::to_string(shape.max_rows) + " by " + std::to_string(shape.step) + ", few " +
-                           std::to_string(shape.few_rows) + ": ";
+                           std::to_string(shape.few_rows) + ", " + std::to_string(shape.max_rows) + ", " +
+                           std::to_string(shape.many_rows) + " by " + std::to_string(shape.step) + ": ";
   const std::size_t choices = ids.size();
   const auto experts = static_cast<std::size_t>(shape.experts);
   const auto tile_room =
@@ -86,10 +84,11 @@ void check(const Shape& shape, const std::vector<std::int32_t>& ids, const std::
   const DeviceArray<std::int32_t> got_begin(experts + 1);
   const DeviceArray<std::int32_t> got_row_of(choices);
   const DeviceArray<std::int32_t> got_choice_of(choices);
-  const DeviceArray<TokenTile> tiles(tile_room);
-  const DeviceArray<TokenTile> few_tiles(experts + 3);
+  const std::array<DeviceArray<TokenTile>, kTileLists> tiles{DeviceArray<TokenTile>(experts + 3),
+                                                             DeviceArray<TokenTile>(tile_room),
+                                                             DeviceArray<TokenTile>(tile_room)};
   const DeviceArray<TokenTile> shared_tiles(tile_room);
-  const DeviceArray<std::int32_t> counts(3);
+  const DeviceArray<std::int32_t> counts(kTileLists + 1);
   const DeviceArray<std::int32_t> counters(experts + 5);
   const DeviceArray<std::byte> scratch(order_rows_scratch_bytes(shape.tokens, shape.top_k, shape.experts));
   OrderRows call;
@@ -98,9 +97,9 @@ void check(const Shape& shape, const std::vector<std::int32_t>& ids, const std::
   call.top_k = shape.top_k;
   call.experts = shape.experts;
   call.order = {got_begin.data(), got_row_of.data(), got_choice_of.data()};
-  call.tiles.many = {tiles.data(), counts.data(), shape.max_rows, shape.step};
-  if (shape.few_rows != 0) call.tiles.few = {few_tiles.data(), counts.data() + 2, shape.few_rows, shape.step};
-  call.shared_tiles = {shared_tiles.data(), counts.data() + 1, shape.max_rows, shape.step};
+  for (std::size_t i = 0; i < kTileLists; ++i)
+    if (shape.lists()[i] != 0) call.tiles.of[i] = {tiles[i].data(), counts.data() + i, shape.lists()[i], shape.step};
+  call.shared_tiles = {shared_tiles.data(), counts.data() + kTileLists, shape.max_rows, shape.step};
   call.counters = counters.data();
   call.counter_count = shape.experts + 3;
   call.scratch = scratch.data();
@@ -111,13 +110,14 @@ void check(const Shape& shape, const std::vector<std::int32_t>& ids, const std::
   expect_ints<std::int64_t>(what + "choice_of", got_choice_of.host(), choice_of);
   const std::vector<std::int32_t> begin32(row_begin.begin(), row_begin.end());
   const std::vector<std::int32_t> shared_begin{0, static_cast<std::int32_t>(shape.tokens)};
-  const ExpectedTiles wanted = expected_tiles(begin32, shape);
-  Shape all_many = shape;
-  all_many.few_rows = 0;
-  expect_tiles(what + "tiles", tiles.host(), counts.host()[0], wanted.many);
-  if (shape.few_rows != 0) expect_tiles(what + "tiles of few", few_tiles.host(), counts.host()[2], wanted.few);
-  expect_tiles(what + "shared tiles", shared_tiles.host(), counts.host()[1],
-               expected_tiles(shared_begin, all_many).many);
+  const Tiles wanted = expected_tiles(begin32, shape);
+  for (std::size_t i = 0; i < kTileLists; ++i)
+    if (shape.lists()[i] != 0)
+      expect_tiles(what + "list " + std::to_string(i), tiles[i].host(), counts.host()[i], wanted[i]);
+  Shape shared = shape;
+  shared.few_rows = shared.many_rows = 0;
+  expect_tiles(what + "shared tiles", shared_tiles.host(), counts.host()[kTileLists],
+               expected_tiles(shared_begin, shared)[1]);
   std::vector<std::int32_t> zeros(experts + 5, 0);
   zeros[experts + 3] = zeros[experts + 4] = poison<std::int32_t>();
   expect_ints<std::int32_t>(what + "counters", counters.host(), zeros);
@@ -173,6 +173,8 @@ TEST_F(OrderRowsOnDevice, large_batches_are_ordered_as_on_the_host) {
         if (top_k <= experts) {
           check_all_routings({tokens, top_k, experts, 256, 32});
           check_all_routings({tokens, top_k, experts, 240, 8, 128});
+          check_all_routings({tokens, top_k, experts, 48, 8, 0, 128});
+          check_all_routings({tokens, top_k, experts, 128, 8, 48, 304});
         }
 }
 
@@ -180,7 +182,7 @@ TEST_F(OrderRowsOnDevice, tiles_of_every_number_of_rows) {
   for (std::int64_t tokens = 0; tokens <= 300; tokens += 7) {
     check_all_routings({tokens, 1, 3, 8, 8});
     check_all_routings({tokens, 1, 3, 48, 16});
-    check_all_routings({tokens, 1, 3, 128, 8, 48});
+    check_all_routings({tokens, 1, 3, 32, 8, 16, 48});
   }
 }
 

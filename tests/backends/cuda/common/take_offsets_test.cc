@@ -28,9 +28,9 @@ void check(const Given& given, std::int32_t max_rows, std::int32_t step, std::in
   const DeviceArray<std::int32_t> row_begin(given.row_begin.size()), count(2), counters(3);
   const DeviceArray<TokenTile> tiles(static_cast<std::size_t>(most_tiles(given.rows, experts, max_rows)));
   const DeviceArray<TokenTile> few_tiles(static_cast<std::size_t>(experts));
-  TileLists lists{.many = {.tiles = tiles.data(), .count = count.data(), .max_rows = max_rows, .step = step}};
+  TileLists lists{.of = {{}, {.tiles = tiles.data(), .count = count.data(), .max_rows = max_rows, .step = step}}};
   if (few_rows != 0)
-    lists.few = {.tiles = few_tiles.data(), .count = count.data() + 1, .max_rows = few_rows, .step = step};
+    lists.of[0] = {.tiles = few_tiles.data(), .count = count.data() + 1, .max_rows = few_rows, .step = step};
   take_offsets({.expert_offsets = offsets.data(),
                 .experts = experts,
                 .rows = given.rows,

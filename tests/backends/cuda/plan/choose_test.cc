@@ -48,8 +48,7 @@ TEST(choose, the_environment_forces_a_kernel_on_the_weights_of_its_format) {
         const Choice free = choose(sizes);
         sizes.forced = forced_kernel();
         const Choice choice = choose(sizes);
-        EXPECT_EQ(choice.gate_up, weights == kernel.weights ? &kernel : free.gate_up) << kernel.name;
-        EXPECT_EQ(choice.down, choice.gate_up);
+        EXPECT_EQ(&choice.usual(), weights == kernel.weights ? &kernel : &free.usual()) << kernel.name;
       }
   }
   EXPECT_EQ(forced_kernel(), nullptr);

@@ -35,12 +35,12 @@ ForcedKernel::ForcedKernel(const Kernel& kernel) { setenv(kForced, std::string(k
 ForcedKernel::~ForcedKernel() { unsetenv(kForced); }
 
 const Kernel& chosen_kernel(const Problem& problem, std::int64_t tokens) {
-  return *choose({.weights = problem.weights,
-                  .hidden = problem.hidden,
-                  .inter = problem.inter,
-                  .rows = tokens * problem.top_k,
-                  .active = expected_active(problem.experts, problem.top_k, tokens)})
-              .gate_up;
+  return choose({.weights = problem.weights,
+                 .hidden = problem.hidden,
+                 .inter = problem.inter,
+                 .rows = tokens * problem.top_k,
+                 .active = expected_active(problem.experts, problem.top_k, tokens)})
+      .usual();
 }
 
 DeviceInputs::DeviceInputs(const Problem& problem, std::int64_t max_tokens)
