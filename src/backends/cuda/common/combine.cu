@@ -38,8 +38,7 @@ __device__ Columns<4> load(const float* y, std::int64_t element) {
   const float4 four = *reinterpret_cast<const float4*>(y + element);
   return {{four.x, four.y, four.z, four.w}};
 }
-__device__ Columns<8> load(const std::uint16_t* y, std::int64_t element) {
-  const uint4 bits = *reinterpret_cast<const uint4*>(y + element);
+__device__ Columns<8> columns_of(const uint4& bits) {
   const std::uint32_t pairs[4] = {bits.x, bits.y, bits.z, bits.w};
   Columns<8> columns;
 #pragma unroll
@@ -76,9 +75,9 @@ __device__ void store(const Combine& call, std::int64_t element, const Columns<k
 }
 
 // The sum of a row's parts; kParts of 0: call.parts, whatever it is.
-template <int kParts, class Y>
-__device__ void add_parts(const Y* y, std::int64_t parts, std::int64_t part_stride, const bool (&wanted)[kBatch],
-                          const std::int64_t (&element)[kBatch], Columns<kColumnsOf<Y>> (&sums)[kBatch]) {
+template <int kParts>
+__device__ void add_parts(const float* y, std::int64_t parts, std::int64_t part_stride, const bool (&wanted)[kBatch],
+                          const std::int64_t (&element)[kBatch], Columns<kColumnsOf<float>> (&sums)[kBatch]) {
 #pragma unroll
   for (int j = 0; j < kBatch; ++j)
     if (wanted[j]) sums[j] = load(y, element[j]);
@@ -90,8 +89,9 @@ __device__ void add_parts(const Y* y, std::int64_t parts, std::int64_t part_stri
   }
 }
 
+// bf16 comes with large batches: as many threads as an SM holds of them.
 template <int kParts, class Y>
-__global__ void __launch_bounds__(kThreads) megamoe_combine(Combine call, std::int64_t blocks_of_token) {
+__global__ void __launch_bounds__(kThreads, sizeof(Y) == 2 ? 8 : 1) megamoe_combine(Combine call, std::int64_t blocks_of_token) {
   constexpr int kColumns = kColumnsOf<Y>;  // of a thread
   const std::int64_t token = blockIdx.x / blocks_of_token;
   const std::int64_t thread = (blockIdx.x % blocks_of_token) * blockDim.x + threadIdx.x;
@@ -123,14 +123,23 @@ __global__ void __launch_bounds__(kThreads) megamoe_combine(Combine call, std::i
       wanted[j] = row >= 0;
       element[j] = row * call.hidden + column;
     }
-    Columns<kColumns> y[kBatch];
-    if constexpr (sizeof(Y) == 2)
-      add_parts<1>(call.y_bf16, 1, 0, wanted, element, y);
-    else
+    if constexpr (sizeof(Y) == 2) {
+      // As they come until they are added: half of the registers, so that more threads have loads in flight. Nobody
+      // reads them again.
+      uint4 bits[kBatch];
+#pragma unroll
+      for (int j = 0; j < kBatch; ++j)
+        if (wanted[j]) bits[j] = __ldcs(reinterpret_cast<const uint4*>(call.y_bf16 + element[j]));
+#pragma unroll
+      for (int j = 0; j < kBatch; ++j)
+        if (const float weight = __shfl_sync(~0u, my_weight, j); wanted[j]) sum.fma(weight, columns_of(bits[j]));
+    } else {
+      Columns<kColumns> y[kBatch];
       add_parts<kParts>(call.y, call.parts, call.part_rows * call.hidden, wanted, element, y);
 #pragma unroll
-    for (int j = 0; j < kBatch; ++j)
-      if (const float weight = __shfl_sync(~0u, my_weight, j); wanted[j]) sum.fma(weight, y[j]);
+      for (int j = 0; j < kBatch; ++j)
+        if (const float weight = __shfl_sync(~0u, my_weight, j); wanted[j]) sum.fma(weight, y[j]);
+    }
   }
 
   const std::int64_t element = token * call.hidden + column;

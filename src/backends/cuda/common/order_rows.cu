@@ -23,6 +23,7 @@ constexpr std::int64_t kOneBlockChoices = 2048;     // more than these are worth
 constexpr std::int64_t kCountBytesMax = 160 << 10;  // of shared memory
 constexpr int kScratchWarps = 8;
 constexpr int kWarpsAtOnce = 8;  // whose counts a thread has in registers
+constexpr int kIdsAtOnce = 8;    // that a thread asks for before it counts the first
 
 // Three tables of int32: counts [warps, experts], block_counts [experts], first_rows [experts].
 constexpr std::int64_t table_bytes(std::int64_t experts, std::int64_t warps) {
@@ -50,9 +51,14 @@ struct Chunk {  // of one warp
 __device__ bool has_row(std::int32_t expert, std::int64_t experts) { return expert >= 0 && expert < experts; }
 
 __device__ void count_chunk(const OrderRows& call, Chunk chunk, int lane, std::int32_t* counts) {
-  for (std::int64_t choice = chunk.begin + lane; choice < chunk.end; choice += kWarp) {
-    const std::int32_t expert = call.topk_ids[choice];
-    if (has_row(expert, call.experts)) atomicAdd(counts + expert, 1);
+  for (std::int64_t first = chunk.begin + lane; first < chunk.end; first += kIdsAtOnce * kWarp) {
+    std::int32_t expert[kIdsAtOnce];
+#pragma unroll
+    for (int i = 0; i < kIdsAtOnce; ++i)
+      expert[i] = first + i * kWarp < chunk.end ? call.topk_ids[first + i * kWarp] : -1;
+#pragma unroll
+    for (int i = 0; i < kIdsAtOnce; ++i)
+      if (has_row(expert[i], call.experts)) atomicAdd(counts + expert[i], 1);
   }
 }
 

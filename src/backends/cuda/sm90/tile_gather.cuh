@@ -104,12 +104,13 @@ __device__ __forceinline__ void gather_units(const Gemm& gemm, int begin, int en
   const int chunks = static_cast<int>(gather_chunks(gemm.weights.k));
   const int units_of_chunk = (static_cast<int>(cuda::tiled_columns(gemm.tiles.max_rows)) + Columns - 1) / Columns;
   const int units_of_tile = chunks * units_of_chunk;
+  // Lane 0 claims the next unit while this one is brought.
+  int claimed = lane == 0 ? atomicAdd(claims, 1) : 0;
   for (;;) {
-    int unit = 0;
-    if (lane == 0) unit = atomicAdd(claims, 1);
-    unit = __shfl_sync(0xFFFFFFFFu, unit, 0);
+    const int unit = __shfl_sync(0xFFFFFFFFu, claimed, 0);
     const int index = begin + unit / units_of_tile;
     if (index >= end) return;
+    if (lane == 0) claimed = atomicAdd(claims, 1);
     const int chunk = unit % units_of_tile / units_of_chunk;
     const int first = unit % units_of_chunk * Columns;
     const auto tile_at = [&](int at) {
