@@ -3,7 +3,8 @@
 // Counted is every call of malloc, calloc, realloc, aligned_alloc, memalign, posix_memalign, and so of operator new, in
 // the whole process, by whichever thread and library: this binary's definitions stand before those of the C library.
 // What oneTBB asks for is counted apart, by the address that it is asked from, and libtbbmalloc is kept from it, so
-// that it asks malloc. Not counted are pages that the kernel gives without being asked for (stacks), and tasks that
+// that it asks malloc. So is what the dynamic linker takes for the threads that oneTBB starts, some of them calls later
+// on a busy machine. Not counted are pages that the kernel gives without being asked for (stacks), and tasks that
 // oneTBB makes in memory that it holds already.
 //
 // Sanitizers bring their own malloc: with them, and elsewhere than glibc, only this binary's operator new is counted.
@@ -31,8 +32,9 @@ std::atomic<long> scheduler_allocations{0};
 void count([[maybe_unused]] const void* caller) {
   if (!is_counting) return;
   Dl_info library{};
-  const bool is_known = dladdr(caller, &library) != 0 && library.dli_fname != nullptr;
-  ++(is_known && std::strstr(library.dli_fname, "libtbb") != nullptr ? scheduler_allocations : own_allocations);
+  const char* const name = dladdr(caller, &library) != 0 && library.dli_fname != nullptr ? library.dli_fname : "";
+  const bool is_scheduler = std::strstr(name, "libtbb") != nullptr || std::strstr(name, "/ld-") != nullptr;
+  ++(is_scheduler ? scheduler_allocations : own_allocations);
 }
 
 }  // namespace
