@@ -91,7 +91,8 @@ __device__ void add_parts(const float* y, std::int64_t parts, std::int64_t part_
 
 // bf16 comes with large batches: as many threads as an SM holds of them.
 template <int kParts, class Y>
-__global__ void __launch_bounds__(kThreads, sizeof(Y) == 2 ? 8 : 1) megamoe_combine(Combine call, std::int64_t blocks_of_token) {
+__global__ void __launch_bounds__(kThreads, sizeof(Y) == 2 ? 8 : 1)
+    megamoe_combine(Combine call, std::int64_t blocks_of_token) {
   constexpr int kColumns = kColumnsOf<Y>;  // of a thread
   const std::int64_t token = blockIdx.x / blocks_of_token;
   const std::int64_t thread = (blockIdx.x % blocks_of_token) * blockDim.x + threadIdx.x;

@@ -17,7 +17,7 @@ struct RowOrder {
 // Consecutive rows of one expert that one GEMM tile takes as its columns.
 struct alignas(16) TokenTile {
   std::int32_t expert = 0;
-  std::int32_t row = 0;   // first
+  std::int32_t row = 0;    // first
   std::int32_t rows = 0;   // at least 1
   std::int32_t place = 0;  // among all tiles of the call, in order of rows
 };

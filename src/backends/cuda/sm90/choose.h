@@ -12,7 +12,7 @@ namespace megamoe::sm90 {
 
 // How one pair of GEMMs runs: the same tiles of tokens serve both.
 struct Choice {
-  Kernels kernels;  // by the rows of an expert, as in TileLists
+  Kernels kernels;                 // by the rows of an expert, as in TileLists
   std::int32_t parts_gate_up = 1;  // of K
   std::int32_t parts_down = 1;
 

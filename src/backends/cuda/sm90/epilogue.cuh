@@ -20,8 +20,7 @@ namespace megamoe::sm90 {
 // division does for numbers near the ends of the range. Without them it is half as many instructions, and without a
 // branch a quotient, which would keep them from overlapping. All lanes of a warp; `matters(i)` says whose results do.
 // kSilu: it is known not to be kSwigluOai, and no gate is -0. Then the result is a function of one float, of which a
-// test compares all (epilogue_test.cc): small gates need no care, and the quotient two
-// operations less.
+// test compares all (epilogue_test.cc): small gates need no care, and the quotient two operations less.
 template <bool kSilu, int Count, class Matters>
 __device__ __forceinline__ void activate_all(const Activation& activation, float (&gate)[Count], float (&up)[Count],
                                              const Matters& matters) {

@@ -54,8 +54,8 @@ struct Gemm {
   RowGather gather;                         // tile loop; nothing to gather: x is in tiles already
   cuda::TileList tiles;
   bool tiles_are_ready = false;  // the list, or own_ids, were written before the launch in front of this one began
-  // Tile loop: the launch in front works on other tiles of the same rows, and this one need not wait for what it writes.
-  // It waits for its end instead, before it ends itself: who waits for this one has waited for both.
+  // Tile loop: the launch in front works on other tiles of the same rows, and this one need not wait for what it
+  // writes. It waits for its end instead, before it ends itself: who waits for this one has waited for both.
   bool beside_previous = false;
   // Streaming loop, at most kOwnOrderChoices of them: each block orders the rows of these ids [choices] by itself. No
   // list, no choice_of, no claims.

@@ -77,8 +77,7 @@ struct Workspace {
         x_tiles(carver.take<std::uint16_t>(cuda::tiled_size(rows, most_tiles(shape, rows, false)) *
                                            cuda::tiled_k(shape.k))) {
     for (auto& of_list : tiles)
-      of_list =
-          carver.take<cuda::TokenTile>(std::max(most_tiles(shape, rows, true), most_tiles(shape, rows, false)));
+      of_list = carver.take<cuda::TokenTile>(std::max(most_tiles(shape, rows, true), most_tiles(shape, rows, false)));
   }
 };
 

@@ -265,7 +265,8 @@ void Sm90Plan::run(const RunArgs& args) const {
   run_bank(weights_->routed(), space.routed, routed_kernels, true, space.counters.data(), kRoutedStages);
   if (has_shared) {
     quantize_x(weights_->shared(), space.shared, false);
-    run_bank(weights_->shared(), space.shared, shared_kernels, false, space.counters.data() + cuda::kTileLists * kLaunchClaims, kSharedStages);
+    run_bank(weights_->shared(), space.shared, shared_kernels, false,
+             space.counters.data() + cuda::kTileLists * kLaunchClaims, kSharedStages);
     if (problem.shared.gated)
       cuda::shared_gate(args.x.data(), weights_->shared_gate(), tokens, problem.hidden, space.shared_factor.data(),
                         stream);

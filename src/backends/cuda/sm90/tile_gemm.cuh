@@ -137,8 +137,7 @@ __device__ __forceinline__ void copy_items(const Gemm& gemm, TileShared<Config>&
     const int first_panel = __shfl_sync(0xFFFFFFFFu, item.panel, 0);
     const bool both = Config::kPanels == 2 && first_panel + 1 < w.panels;
     const std::byte* weights = w.packed + item.tile.expert * w.expert_bytes + first_panel * panel;
-    const auto* tokens =
-        reinterpret_cast<const std::byte*>(gemm.x + cuda::tiled_begin(item.tile) * cuda::tiled_k(w.k));
+    const auto* tokens = reinterpret_cast<const std::byte*>(gemm.x + cuda::tiled_begin(item.tile) * cuda::tiled_k(w.k));
     const std::uint32_t step_bytes = static_cast<std::uint32_t>(item.step_bytes);
     if (ptx::elect_one()) ptx::mbarrier_arrive(&shared.taken);
     if (first_panel < 0) break;
@@ -196,8 +195,7 @@ template <GemmKind Kind, int Wgmmas, int Sums, class Config>
 __device__ __forceinline__ void store_tile(const Gemm& gemm, const TileItem& work, int panel, int warp, int lane,
                                            float product_scale, const float* x_scales,
                                            const float (&sum)[Wgmmas][Sums]) {
-  std::uint16_t* const h_tile =
-      gemm.h_tiles + cuda::tiled_begin(work.tile) * cuda::tiled_k(gemm.weights.channels);
+  std::uint16_t* const h_tile = gemm.h_tiles + cuda::tiled_begin(work.tile) * cuda::tiled_k(gemm.weights.channels);
   const Epilogue<Kind, true> epilogue(gemm, work.tile, panel, warp, lane, product_scale, 0,
                                       {.scales = x_scales, .weight_scale = work.weight_scale}, h_tile);
   // Rolled: unrolled, the epilogue's code would be 30 to 100 KB an instance, more than instruction caches hold.
