@@ -2,6 +2,7 @@
 // contract. A thread owns 16 bytes of y of one token; the loads of up to kBatch choices, with all their parts, are in
 // flight together, so that one token costs two memory latencies and many tokens run at the speed of the memory.
 #include <cmath>
+#include <type_traits>
 
 #include "backends/cuda/common/launch.cuh"
 #include "backends/cuda/common/stages.h"
@@ -46,6 +47,7 @@ __device__ Columns<8> columns_of(const uint4& bits) {
     columns.of[i] = float_from_bits(i % 2 == 0 ? pairs[i / 2] << 16 : pairs[i / 2] & 0xFFFF0000u);
   return columns;
 }
+__device__ const Columns<4>& columns_of(const Columns<4>& columns) { return columns; }
 // kCount columns of y in f32, whatever the routed rows' y is.
 template <int kCount>
 __device__ Columns<kCount> load_f32(const float* y, std::int64_t element) {
@@ -89,7 +91,7 @@ __device__ void add_parts(const float* y, std::int64_t parts, std::int64_t part_
   }
 }
 
-// bf16 comes with large batches: as many threads as an SM holds of them.
+// Of bf16, which comes with large batches, at most 64 registers: 8 blocks an SM.
 template <int kParts, class Y>
 __global__ void __launch_bounds__(kThreads, sizeof(Y) == 2 ? 8 : 1)
     megamoe_combine(Combine call, std::int64_t blocks_of_token) {
@@ -124,23 +126,19 @@ __global__ void __launch_bounds__(kThreads, sizeof(Y) == 2 ? 8 : 1)
       wanted[j] = row >= 0;
       element[j] = row * call.hidden + column;
     }
+    // bf16 as it comes until it is added: half of the registers, so that more threads have loads in flight. Nobody
+    // reads it again.
+    std::conditional_t<sizeof(Y) == 2, uint4, Columns<kColumns>> y[kBatch];
     if constexpr (sizeof(Y) == 2) {
-      // As they come until they are added: half of the registers, so that more threads have loads in flight. Nobody
-      // reads them again.
-      uint4 bits[kBatch];
 #pragma unroll
       for (int j = 0; j < kBatch; ++j)
-        if (wanted[j]) bits[j] = __ldcs(reinterpret_cast<const uint4*>(call.y_bf16 + element[j]));
-#pragma unroll
-      for (int j = 0; j < kBatch; ++j)
-        if (const float weight = __shfl_sync(~0u, my_weight, j); wanted[j]) sum.fma(weight, columns_of(bits[j]));
+        if (wanted[j]) y[j] = __ldcs(reinterpret_cast<const uint4*>(call.y_bf16 + element[j]));
     } else {
-      Columns<kColumns> y[kBatch];
       add_parts<kParts>(call.y, call.parts, call.part_rows * call.hidden, wanted, element, y);
-#pragma unroll
-      for (int j = 0; j < kBatch; ++j)
-        if (const float weight = __shfl_sync(~0u, my_weight, j); wanted[j]) sum.fma(weight, y[j]);
     }
+#pragma unroll
+    for (int j = 0; j < kBatch; ++j)
+      if (const float weight = __shfl_sync(~0u, my_weight, j); wanted[j]) sum.fma(weight, columns_of(y[j]));
   }
 
   const std::int64_t element = token * call.hidden + column;

@@ -151,7 +151,7 @@ __device__ __forceinline__ void bulk_copy(void* shared, const void* global, std:
       "l"(global), "r"(bytes), "r"(shared_address(barrier)), "l"(policy)
       : "memory");
 }
-
+// Without a cache policy.
 __device__ __forceinline__ void bulk_copy(void* shared, const void* global, std::uint32_t bytes,
                                           std::uint64_t* barrier) {
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(

@@ -10,10 +10,10 @@
 
 namespace megamoe::sm90 {
 
-// Counters that a run begins at zero: first, for each of these launches, claims of both GEMMs' items and two of what is
-// gathered.
+// Counters that a run begins at zero. First, for each list of routed rows' tiles and for the shared rows, claims of both
+// GEMMs' items and two of what is gathered.
 inline constexpr std::int64_t kLaunchClaims = 4;
-inline constexpr std::int64_t kClaims = (cuda::kTileLists + 1) * kLaunchClaims;  // routed rows, shared rows
+inline constexpr std::int64_t kClaims = (cuda::kTileLists + 1) * kLaunchClaims;
 
 // NVFP4 activations as the GEMMs take them: E2M1 * E4M3 in bf16, which is exact, and a scale a row.
 struct QuantizedRows {

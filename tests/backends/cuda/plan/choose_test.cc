@@ -38,6 +38,30 @@ TEST(choose, every_kernel_is_taken_by_a_published_shape) {
   for (const Kernel& kernel : kernels()) EXPECT_EQ(taken.count(kernel.name), 1u) << kernel.name;
 }
 
+// Lists of tiles ascend (TileLists): an expert goes to the first that holds its rows.
+TEST(choose, companions_hold_fewer_and_more_rows_and_read_the_same_weights) {
+  int with_few = 0, with_many = 0;
+  for (const Kernel& kernel : kernels()) {
+    SCOPED_TRACE(kernel.name);
+    const GemmSizes sizes{
+        .weights = kernel.weights, .hidden = 512, .inter = 512, .rows = 1000, .active = 4, .forced = &kernel};
+    const Choice choice = choose(sizes);
+    ASSERT_EQ(&choice.usual(), &kernel);
+    for (std::size_t i = 0; i < choice.kernels.size(); ++i) {
+      const Kernel* const one = choice.kernels[i];
+      if (one == nullptr || i == kUsual) continue;
+      EXPECT_EQ(one->max_rows < kernel.max_rows, i == kFew) << one->name;
+      EXPECT_EQ(one->max_rows > kernel.max_rows, i == kMany) << one->name;
+      EXPECT_EQ(one->weights, kernel.weights) << one->name;
+      EXPECT_FALSE(one->streams || kernel.streams) << one->name;
+    }
+    with_few += choice.kernels[kFew] != nullptr;
+    with_many += choice.kernels[kMany] != nullptr;
+  }
+  EXPECT_GT(with_few, 0);
+  EXPECT_GT(with_many, 0);
+}
+
 TEST(choose, the_environment_forces_a_kernel_on_the_weights_of_its_format) {
   for (const Kernel& kernel : kernels()) {
     const ForcedKernel forced(kernel);

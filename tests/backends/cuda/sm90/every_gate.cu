@@ -1,15 +1,15 @@
-#include "backends/cuda/sm90/every_gate.h"
+#include <span>
 
 #include "backends/cuda/sm90/epilogue.cuh"
+#include "backends/cuda/sm90/every_gate.h"
 #include "base/cuda_check.h"
 #include "megamoe/buffer.h"
-#include "megamoe/formats/float_bits.h"
 
 namespace megamoe::sm90::test {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kGates = 8;  // of a thread at a time, as in the loop
+constexpr int kGates = 8;                       // of a thread at a time, as in the loop
 constexpr std::uint32_t kLargest = 0x42200000;  // 40.0f
 constexpr std::uint32_t kSign = 0x80000000;
 
