@@ -32,7 +32,7 @@ struct TileList {
 };
 
 // All tiles of a call, in lists for different kernels: with max_rows ascending, those without an array left out. An
-// expert's rows go as one tile into the first list whose tiles hold them, else in pieces into the last.
+// expert's rows go into the first list that needs no more tiles for them than the last one would.
 inline constexpr int kTileLists = 3;
 struct TileLists {
   TileList of[kTileLists];

@@ -38,29 +38,35 @@ struct AddRowsAndTiles {
   }
 };
 
-// The list that takes an expert's rows: unrolled, for lists are looked at where they lie, in registers or constants.
-struct Taker {
-  int index = 0;
+// Lists are looked at in unrolled loops, where they lie: in registers or constants.
+__device__ inline TileList list_at(const TileLists& lists, int index) {
   TileList list;
-};
-__device__ inline Taker taker_of(std::int32_t rows, const TileLists& lists) {
-  Taker taker;
-  bool taken = false;
 #pragma unroll
-  for (int i = 0; i < kTileLists; ++i) {
-    if (taken || lists.of[i].tiles == nullptr) continue;
-    taker = {i, lists.of[i]};
-    taken = rows <= lists.of[i].max_rows;
+  for (int i = 0; i < kTileLists; ++i)
+    if (i == index) list = lists.of[i];
+  return list;
+}
+
+// Which list takes an expert's rows.
+__device__ inline int taker_of(std::int32_t rows, const TileLists& lists) {
+  int taker = 0;
+  std::int32_t fewest = 0;  // tiles; of the last list, which comes first here
+#pragma unroll
+  for (int i = kTileLists - 1; i >= 0; --i) {
+    if (lists.of[i].tiles == nullptr) continue;
+    const std::int32_t tiles = cut_rows(rows, lists.of[i]).tiles;
+    if (fewest == 0) fewest = tiles;
+    if (tiles <= fewest) taker = i;
   }
   return taker;
 }
 
 __device__ inline RowsAndTiles rows_and_tiles(std::int32_t rows, const TileLists& lists) {
   RowsAndTiles sums{.rows = rows, .tiles = {}};
-  const Taker taker = taker_of(rows, lists);
+  const int taker = taker_of(rows, lists);
 #pragma unroll
   for (int i = 0; i < kTileLists; ++i)
-    if (i == taker.index) sums.tiles[i] = cut_rows(rows, taker.list).tiles;
+    if (i == taker) sums.tiles[i] = cut_rows(rows, lists.of[i]).tiles;
   return sums;
 }
 
@@ -75,19 +81,19 @@ __device__ inline void write_tile(const TileList& list, std::int32_t first_tile,
 // rest of those that have many.
 __device__ inline void write_tiles(const TileLists& lists, std::int32_t expert, std::int32_t rows,
                                    const RowsAndTiles& before) {
-  const Taker taker = taker_of(rows, lists);
-  const Cut cut = cut_rows(rows, taker.list);
+  const int taker = taker_of(rows, lists);
+  const TileList list = list_at(lists, taker);
+  const Cut cut = cut_rows(rows, list);
   const std::int32_t first_row = before.rows;
   std::int32_t first_tile = 0;
   std::int32_t first_place = 0;
 #pragma unroll
   for (int i = 0; i < kTileLists; ++i) {
-    if (i == taker.index) first_tile = before.tiles[i];
+    if (i == taker) first_tile = before.tiles[i];
     first_place += before.tiles[i];
   }
   for (std::int32_t i = 0; i < min(cut.tiles, kOwnTiles); ++i)
-    write_tile(taker.list, first_tile, first_place, i, expert, first_row, rows, cut.size);
-  const TileList last = taker_of(INT32_MAX, lists).list;  // only it takes rows in pieces
+    write_tile(list, first_tile, first_place, i, expert, first_row, rows, cut.size);
   const std::int32_t lane = static_cast<std::int32_t>(threadIdx.x) % kWarp;
   for (unsigned many = __ballot_sync(~0u, cut.tiles > kOwnTiles); many != 0; many &= many - 1) {
     const int owner = __ffs(static_cast<int>(many)) - 1;
@@ -96,10 +102,11 @@ __device__ inline void write_tiles(const TileLists& lists, std::int32_t expert, 
     const std::int32_t its_expert = __shfl_sync(~0u, expert, owner);
     const std::int32_t its_row = __shfl_sync(~0u, first_row, owner);
     const std::int32_t its_rows = __shfl_sync(~0u, rows, owner);
+    const TileList its_list = list_at(lists, __shfl_sync(~0u, taker, owner));
     const std::int32_t its_tile = __shfl_sync(~0u, first_tile, owner);
     const std::int32_t its_place = __shfl_sync(~0u, first_place, owner);
     for (std::int32_t i = kOwnTiles + lane; i < its_tiles; i += kWarp)
-      write_tile(last, its_tile, its_place, i, its_expert, its_row, its_rows, its_size);
+      write_tile(its_list, its_tile, its_place, i, its_expert, its_row, its_rows, its_size);
   }
 }
 

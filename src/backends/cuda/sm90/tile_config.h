@@ -12,7 +12,6 @@ namespace megamoe::sm90 {
 inline constexpr int kGroups = 2;  // warpgroups of a block that multiply
 // Beside them, one warpgroup, as setmaxnreg asks: a warp copies, one scouts, two gather.
 inline constexpr int kFeedWarps = 4;
-inline constexpr int kRowStep = 8;         // of tiles' sizes
 inline constexpr int kWgmmaColumns = 256;  // beyond, two wgmma share one A operand
 
 // Panels: of 128 features, that a block multiplies with the same tokens. With one, each warpgroup has a tile of 64
@@ -30,6 +29,9 @@ struct TileConfig {
   static constexpr int kInstances = sizeof...(Columns);
   static constexpr int kColumnsOf[] = {Columns...};
   static constexpr int kColumns = kColumnsOf[kInstances - 1];
+  // Of tiles' sizes, where an expert has several. Beyond kWgmmaColumns instances lie 16 columns and more apart, and a
+  // size that is what an instance takes leaves the rest of it to the expert's last tile.
+  static constexpr int kRowStep = kColumns > kWgmmaColumns ? 16 : 8;
   static constexpr int kStages = Stages;
   static constexpr int kSteps = Steps;                                 // of 64 K in a stage
   static constexpr int kStepBytes = kPanelTiles * tile_bytes(Format);  // of a panel

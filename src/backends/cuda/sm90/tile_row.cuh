@@ -15,7 +15,7 @@ Kernel tile_row(std::string_view name) {
           .weights = Weights::kFormat,
           .streams = false,
           .max_rows = Config::kColumns,
-          .row_step = kRowStep,
+          .row_step = Config::kRowStep,
           .stage_k = Steps * kTileK,
           .blocks_per_sm = 1,
           .shared_bytes = kShared,

@@ -32,9 +32,10 @@ Tiles expected_tiles(std::span<const std::int32_t> row_begin, const Shape& shape
   for (std::size_t e = 0; e + 1 < row_begin.size(); ++e) {
     const std::int32_t rows = row_begin[e + 1] - row_begin[e];
     if (rows == 0) continue;
-    const std::size_t list = rows <= shape.few_rows ? 0 : rows <= shape.max_rows || shape.many_rows == 0 ? 1 : 2;
-    const std::int32_t max_rows = shape.lists()[list];
-    const std::int32_t count = (rows + max_rows - 1) / max_rows;
+    const auto tiles_of = [&](std::size_t i) { return (rows + shape.lists()[i] - 1) / shape.lists()[i]; };
+    const std::int32_t count = tiles_of(shape.many_rows == 0 ? 1 : 2);  // the fewest
+    std::size_t list = shape.few_rows == 0 ? 1 : 0;
+    while (tiles_of(list) > count) ++list;
     std::int32_t size = shape.step;  // the smallest multiple of step with which `count` tiles suffice
     while (size * count < rows) size += shape.step;
     for (std::int32_t done = 0; done < rows; done += size)
@@ -183,6 +184,7 @@ TEST_F(OrderRowsOnDevice, tiles_of_every_number_of_rows) {
     check_all_routings({tokens, 1, 3, 8, 8});
     check_all_routings({tokens, 1, 3, 48, 16});
     check_all_routings({tokens, 1, 3, 32, 8, 16, 48});
+    check_all_routings({tokens, 1, 3, 24, 8, 16, 32});
   }
 }
 

@@ -46,7 +46,7 @@ void check(const Given& given, std::int32_t max_rows, std::int32_t step, std::in
   for (std::int64_t e = 0; e < experts; ++e) {
     const std::int32_t begin = given.row_begin[static_cast<std::size_t>(e)];
     const std::int32_t rows = given.row_begin[static_cast<std::size_t>(e) + 1] - begin;
-    if (0 < rows && rows <= few_rows) {
+    if (0 < rows && rows <= few_rows) {  // rows that few_rows and max_rows cut into as many tiles do not occur
       ASSERT_EQ(got_few[few].expert, e) << "tile " << few << " of few";
       ASSERT_EQ(got_few[few].row, begin) << "tile " << few << " of few";
       ASSERT_EQ(got_few[few].rows, rows) << "tile " << few << " of few";
