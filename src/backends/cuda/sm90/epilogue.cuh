@@ -120,6 +120,7 @@ class TileRows {
   __device__ __forceinline__ TileRows(const Gemm& gemm, const cuda::TokenTile& tile, const OwnRows& own)
       : gemm_(gemm), tile_(tile), own_(own) {}
 
+  __device__ __forceinline__ int count() const { return tile_.rows; }
   __device__ __forceinline__ bool has(int n) const { return n < tile_.rows; }
   __device__ __forceinline__ std::int64_t row(int n) const { return tile_.row + n; }
   __device__ __forceinline__ bool scales_x() const { return gemm_.x_scale != nullptr; }
@@ -184,7 +185,13 @@ class Epilogue<GemmKind::kGateUp, kLookedUp> {
     return gemm_.h_f32 == nullptr && gemm_.h_tiles != nullptr ? EpilogueCase::kBf16 : EpilogueCase::kAny;
   }
 
-  // Sums of tokens n0 .. n0 + 8 * Blocks - 1. All lanes of the warp call it.
+  // One of four sums as store() wants it.
+  template <EpilogueCase kCase>
+  __device__ __forceinline__ float taken(float sum, int i) const {
+    return kCase == EpilogueCase::kBf16 ? ptx::scaled(sum, (i < 2 ? gate_scale_ : up_scale_) * product_scale_) : sum;
+  }
+
+  // Sums of tokens n0 .. n0 + 8 * Blocks - 1, as taken() gave them. All lanes of the warp call it.
   template <EpilogueCase kCase, int Blocks>
   __device__ __forceinline__ void store(const float (&sum)[Blocks][4], int n0) const {
     constexpr bool kAny = kCase == EpilogueCase::kAny;
@@ -196,10 +203,16 @@ class Epilogue<GemmKind::kGateUp, kLookedUp> {
       if constexpr (kLookedUp) store_tiles(h, n0);
       return;
     }
-    if (kAny ? !rows_.scales_x() : kCase == EpilogueCase::kBf16) {
+    if constexpr (kCase == EpilogueCase::kBf16) {
+#pragma unroll
+      for (int i = 0; i < 2 * Blocks; ++i) {
+        h[i] = sum[i / 2][i % 2];
+        up[i] = sum[i / 2][2 + i % 2];
+      }
+    } else if (kAny && !rows_.scales_x()) {
       const float gate_scale = gate_scale_ * product_scale_;
       const float up_scale = up_scale_ * product_scale_;
-      if (!kAny || gemm_.weights.bias[0] == nullptr) {
+      if (gemm_.weights.bias[0] == nullptr) {
 #pragma unroll
         for (int i = 0; i < 2 * Blocks; ++i) {  // as below with a bias of 0
           h[i] = __fmaf_rn(sum[i / 2][i % 2], gate_scale, 0.0f);
@@ -240,11 +253,14 @@ class Epilogue<GemmKind::kGateUp, kLookedUp> {
 
   template <int Count>
   __device__ __forceinline__ void store_f32(const float (&h)[Count], int n0) const {
-    float* const out = gemm_.h_f32 + rows_.row(0) * gemm_.weights.channels + group_ + lane_ / 4;
+    const int first = column(n0, 0);
+    const int left = rows_.count() - first;
+    const std::int32_t channels = gemm_.weights.channels;
+    float* const to = gemm_.h_f32 + rows_.row(first) * channels + group_ + lane_ / 4;
 #pragma unroll
     for (int i = 0; i < Count; ++i) {
-      const int n = column(n0, i);
-      ptx::store_if(rows_.has(n), out + n * gemm_.weights.channels, h[i]);
+      const int n = column(0, i) - column(0, 0);
+      ptx::store_if(n < left, to + std::int64_t{n} * channels, h[i]);
     }
   }
 
@@ -266,11 +282,12 @@ class Epilogue<GemmKind::kGateUp, kLookedUp> {
   template <int Count>
   __device__ __forceinline__ void store_tiles(const float (&h)[Count], int n0) const {
     std::uint16_t* const first = h_tile_ + n0 * cuda::kTiledK;
+    const int left = tile_columns_ - n0;
 #pragma unroll
     for (int block = 0; block < Count / 2; ++block) {
       const std::uint32_t pair = ptx::transpose(ptx::pack_bf16(h[2 * block], h[2 * block + 1]));
       // Eight columns further pieces are in the same places.
-      ptx::store_if(n0 + block * 8 < tile_columns_, first + block * 8 * cuda::kTiledK, pair);
+      ptx::store_if(block * 8 < left, first + block * 8 * cuda::kTiledK, pair);
     }
   }
 
@@ -310,6 +327,12 @@ class Epilogue<GemmKind::kDown, kLookedUp> {
     return rows_.scales_x() ? EpilogueCase::kNvfp4 : EpilogueCase::kBf16;
   }
 
+  // As kGateUp's.
+  template <EpilogueCase kCase>
+  __device__ __forceinline__ float taken(float sum, int /*i*/) const {
+    return kCase == EpilogueCase::kBf16 ? ptx::scaled(sum, scale_ * product_scale_) : sum;
+  }
+
   // As kGateUp's. A thread has two neighbouring features of a token, eight lanes 16.
   template <EpilogueCase kCase, int Blocks>
   __device__ __forceinline__ void store(const float (&sum)[Blocks][4], int n0) const {
@@ -319,7 +342,13 @@ class Epilogue<GemmKind::kDown, kLookedUp> {
     const bool has_bias = kAny && gemm_.weights.bias[0] != nullptr;
     const bool scales_x = kAny ? rows_.scales_x() : kCase == EpilogueCase::kNvfp4;
     float y0[2 * Blocks], y1[2 * Blocks];
-    if (!scales_x && !has_bias) {
+    if constexpr (kCase == EpilogueCase::kBf16) {
+#pragma unroll
+      for (int i = 0; i < 2 * Blocks; ++i) {
+        y0[i] = sum[i / 2][i % 2];
+        y1[i] = sum[i / 2][2 + i % 2];
+      }
+    } else if (!scales_x && !has_bias) {
       const float scale = scale_ * product_scale_;
 #pragma unroll
       for (int i = 0; i < 2 * Blocks; ++i) {  // as below with a bias of 0
@@ -337,18 +366,24 @@ class Epilogue<GemmKind::kDown, kLookedUp> {
         y1[i] = sum[i / 2][2 + i % 2] * scale + bias_[1] * bias_weight;
       }
     }
-    // Without branches, for they would keep the stores from each other.
+    // Without branches, for they would keep the stores from each other; and all from the first one's place, for an
+    // instruction each.
+    const int first = column(n0, 0);
+    const int left = rows_.count() - first;
+    const std::int32_t channels = gemm_.weights.channels;
     if (rounds) {
+      std::uint16_t* const to = out_bf16_ + std::int64_t{first} * channels;
 #pragma unroll
       for (int i = 0; i < 2 * Blocks; ++i) {
-        const int n = column(n0, i);
-        ptx::store_if(rows_.has(n), out_bf16_ + n * gemm_.weights.channels, ptx::pack_bf16(y0[i], y1[i]));
+        const int n = column(0, i) - column(0, 0);
+        ptx::store_if(n < left, to + std::int64_t{n} * channels, ptx::pack_bf16(y0[i], y1[i]));
       }
     } else {
+      float* const to = out_ + std::int64_t{first} * channels;
 #pragma unroll
       for (int i = 0; i < 2 * Blocks; ++i) {
-        const int n = column(n0, i);
-        ptx::store_if(rows_.has(n), out_ + n * gemm_.weights.channels, y0[i], y1[i]);
+        const int n = column(0, i) - column(0, 0);
+        ptx::store_if(n < left, to + std::int64_t{n} * channels, y0[i], y1[i]);
       }
     }
   }

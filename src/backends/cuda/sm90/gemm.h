@@ -54,9 +54,14 @@ struct Gemm {
   RowGather gather;                         // tile loop; nothing to gather: x is in tiles already
   cuda::TileList tiles;
   bool tiles_are_ready = false;  // the list, or own_ids, were written before the launch in front of this one began
-  // Tile loop: the launch in front works on other tiles of the same rows, and this one need not wait for what it
-  // writes. It waits for its end instead, before it ends itself: who waits for this one has waited for both.
+  // Tile loop: this launch may begin before those in front have ended, which work on other tiles of the same rows, or
+  // whose tiles are waited for one by one (`finished`). It waits for their end before it ends itself: who waits for
+  // this one has waited for all.
   bool beside_previous = false;
+  // Tile loop: kGateUp counts the items that it has finished of each tile, and kDown begins with a tile when all are.
+  // Zero before kGateUp; nullptr: nobody counts, and kDown waits for the whole launch.
+  std::int32_t* finished = nullptr;  // [places of tiles]
+  std::int32_t finished_panels = 0;  // kDown: of kGateUp
   // Streaming loop, at most kOwnOrderChoices of them: each block orders the rows of these ids [choices] by itself. No
   // list, no choice_of, no claims.
   const std::int32_t* own_ids = nullptr;

@@ -46,9 +46,13 @@ void allow_shared_memory() {
 
 void launch(const Kernels& kernels, const cuda::TileLists& lists, GemmKind kind, const Gemm& gemm, std::int64_t claims,
             int multiprocessors, cudaStream_t stream) {
+  // A launch's blocks begin when all of those in front of it have, and some launches have no tiles. The usual one is
+  // the last of the first GEMM and the first of the second, so that it is the second's work that fills the SMs which
+  // are done with the first's; in between, and at the end, long items come before short ones.
+  constexpr int kFirst[] = {kFew, kMany, kUsual};
+  constexpr int kSecond[] = {kUsual, kMany, kFew};
   Gemm its = gemm;
-  // Those with the longest items first: the others fill the SMs that are done.
-  for (int i = cuda::kTileLists - 1; i >= 0; --i) {
+  for (const int i : kind == GemmKind::kGateUp ? kFirst : kSecond) {
     if (kernels[i] == nullptr) continue;
     its.tiles = lists.of[i];
     launch_one(*kernels[i], kind, its, multiprocessors, stream);

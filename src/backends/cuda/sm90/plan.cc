@@ -69,7 +69,8 @@ Sm90Plan::Largest Sm90Plan::largest(bool is_shared) const {
     most.y_rows = std::max(most.y_rows, choice.parts_down * rows);
     if (!choice.usual().streams) {
       most.tiled = std::max(most.tiled, cuda::tiled_size(rows, most.tiles));
-      most.ready = std::max(most.ready, most.tiles * gather_chunks(problem.hidden));
+      most.finished = most.tiles;
+      most.ready = most.tiles * gather_chunks(problem.hidden);
     }
   };
   // Up to kMostCutRows every count is looked at: only there is K cut into parts.
@@ -153,7 +154,8 @@ void Sm90Plan::run(const RunArgs& args) const {
   if (has_shared) ordering.shared_tiles = tiles_of(space.shared, shared_kernels).of[kUsual];
   const auto any = [&](const auto& holds) { return holds(routed_kernels) || (has_shared && holds(shared_kernels)); };
   if (any([](const Choice& choice) { return !choice.usual().streams; }))
-    ordering.counter_count += static_cast<std::int64_t>(space.routed.ready.size() + space.shared.ready.size());
+    ordering.counter_count += static_cast<std::int64_t>(space.routed.ready.size() + space.shared.ready.size() +
+                                                        space.routed.finished.size() + space.shared.finished.size());
   if (any([](const Choice& choice) { return choice.parts_gate_up > 1; }))
     ordering.counter_count = static_cast<std::int64_t>(space.counters.size());
   // Of a short call every block orders the rows itself, and GEMM 1 is the first launch. Not where its own parts of K
@@ -226,7 +228,10 @@ void Sm90Plan::run(const RunArgs& args) const {
               .h_bf16 = streams && !h_is_quantized ? rows.h_bf16.data() : nullptr,
               .h_tiles = streams || h_is_quantized ? nullptr : rows.h_tiles.data(),
               .h_f32 = rows.h_f32.data()};
-    // What lies in rows comes into tiles on the way.
+    // What lies in rows comes into tiles on the way. The second GEMM need not wait for the end of the first: its last
+    // items, one after the other, would leave most of the device idle.
+    const bool tile_by_tile = !streams && !h_is_quantized;
+    if (tile_by_tile) gemm.finished = rows.finished.data();
     if (!streams) {
       gemm.gather = {.from = gemm.x, .to = rows.x_tiles.data(), .claims = claims + 2, .ready = rows.ready.data()};
       gemm.x = rows.x_tiles.data();
@@ -251,6 +256,8 @@ void Sm90Plan::run(const RunArgs& args) const {
     gemm.x_scale = h_is_quantized ? rows.h.scale.data() : nullptr;
     gemm.gather_top_k = 0;
     gemm.tiles_are_ready = true;
+    gemm.beside_previous = tile_by_tile;
+    gemm.finished_panels = bank.gemm(GemmKind::kGateUp).panels;
     gemm.claims = claims + 1;
     gemm.parts = choice.parts_down;
     if (routed && rounds_y)

@@ -218,6 +218,14 @@ __device__ __forceinline__ std::uint32_t pack_bf16(float low, float high) {
   return out;
 }
 
+// fma.rn.f32 (9.7.3.6) with a bias of 0. Volatile: where it stands behind a choice of sums the compiler would choose
+// first, a move each, and multiply behind.
+__device__ __forceinline__ float scaled(float sum, float scale) {
+  float out;
+  asm volatile("fma.rn.f32 %0, %1, %2, 0f00000000;" : "=f"(out) : "f"(sum), "f"(scale));
+  return out;
+}
+
 // min.NaN and max.NaN (9.7.3.11, 9.7.3.12): NaN if either is.
 __device__ __forceinline__ float min_or_nan(float a, float b) {
   float min;

@@ -28,13 +28,18 @@ __device__ __forceinline__ int gather_pieces(std::int32_t rows) {
 
 __device__ __forceinline__ bool gathers(const Gemm& gemm) { return gemm.gather.from != nullptr; }
 
-// All lanes of a warp: until all rows of a tile are in memory, for bulk copies of this block.
+// Until others have counted up to `enough` what bulk copies of this block are about to read.
+__device__ __forceinline__ void wait_for_counter(const std::int32_t* counter, int enough) {
+  while (ptx::load_acquire(counter) < enough) __nanosleep(100);
+  ptx::fence_async_global();
+}
+
+// All lanes of a warp: until all rows of a tile are in memory.
 __device__ __forceinline__ void wait_for_rows(const Gemm& gemm, const cuda::TokenTile& tile, int lane) {
   const int pieces = gather_pieces(tile.rows);
   const int chunks = static_cast<int>(gather_chunks(gemm.weights.k));
   for (int chunk = lane; chunk < chunks; chunk += 32)
-    while (ptx::load_acquire(gemm.gather.ready + tile.place * chunks + chunk) < pieces) __nanosleep(100);
-  ptx::fence_async_global();
+    wait_for_counter(gemm.gather.ready + tile.place * chunks + chunk, pieces);
   __syncwarp();
 }
 
@@ -128,8 +133,7 @@ __device__ __forceinline__ void gather_units(const Gemm& gemm, int begin, int en
 
 // All warps, before their first item. All lanes of the warp.
 __device__ __forceinline__ void gather_first_tiles(const Gemm& gemm, int first_tiles, int lane) {
-  const int end = min(__ldcg(gemm.tiles.count), first_tiles);
-  gather_units<kGatherPiece, kGatherSteps, false>(gemm, 0, end, gemm.gather.claims, lane, [](int) {});
+  gather_units<kGatherPiece, kGatherSteps, false>(gemm, 0, first_tiles, gemm.gather.claims, lane, [](int) {});
 }
 
 // The gathering warps: what is left. All lanes of the warp. `items_of_tile`: as the scout counts items.

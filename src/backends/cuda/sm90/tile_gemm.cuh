@@ -50,14 +50,19 @@ struct TileShared {
   std::uint64_t scouted;                             // an item is there for the copying warp
   std::uint64_t taken;                               // by it
   std::uint64_t lead;                                // the first warpgroup is kLead stages ahead
+  std::uint64_t finished[kItemSlots];                // the item there
   TileItem item[kItemSlots];                         // as many as may be under way, one being finished and one scouted
   float x_scale[kGroups][Config::kEpilogueRounded];  // of the columns that a warpgroup's epilogue is at
 };
 
 // Items of a tile of tokens.
 template <class Config>
+__device__ __forceinline__ int items_of_panels(int panels) {
+  return (panels + Config::kPanels - 1) / Config::kPanels;
+}
+template <class Config>
 __device__ __forceinline__ int items_of_tile(const Gemm& gemm) {
-  return (gemm.weights.panels + Config::kPanels - 1) / Config::kPanels;
+  return items_of_panels<Config>(gemm.weights.panels);
 }
 
 // Tiles that the blocks begin at one time.
@@ -78,9 +83,18 @@ __device__ __forceinline__ int columns_for(int rows) {
 
 // ---- The scout ------------------------------------------------------------------------------------------------------
 
+// Tells those who will copy h that an item of kGateUp is there: for the multiplying warps, whom the fences would hold
+// up. One lane.
+template <class Config>
+__device__ __forceinline__ void publish_finished(const Gemm& gemm, TileShared<Config>& shared, int count) {
+  ptx::mbarrier_wait(&shared.finished[count % kItemSlots], count / kItemSlots & 1);
+  ptx::fence_async_global();
+  ptx::add_release(gemm.finished + shared.item[count % kItemSlots].tile.place, 1);
+}
+
 // One warp claims items, one ahead of the copying warp, and sees to it that their tokens are in memory. The copying
 // warp could not do that: the fence behind waiting for what others wrote waits for its own copies as well.
-template <class Config>
+template <GemmKind Kind, class Config>
 __device__ __forceinline__ void scout_items(const Gemm& gemm, TileShared<Config>& shared, int lane) {
   const GemmWeights& w = gemm.weights;
   const int items_each = items_of_tile<Config>(gemm);
@@ -105,12 +119,19 @@ __device__ __forceinline__ void scout_items(const Gemm& gemm, TileShared<Config>
               .step_bytes = static_cast<std::int32_t>(cuda::tiled_columns(tile.rows)) * kTileK * 2,
               .weight_scale = {w.scale[0][tile.expert], w.scale[1] != nullptr ? w.scale[1][tile.expert] : 0.0f}};
       if (gathers(gemm)) wait_for_rows(gemm, tile, lane);
+      if (Kind == GemmKind::kDown && gemm.finished != nullptr)
+        wait_for_counter(gemm.finished + tile.place, items_of_panels<Config>(gemm.finished_panels));
     }
     if (lane == 0) {
       if (count > 0) ptx::mbarrier_wait(&shared.taken, (count - 1) & 1);
       shared.item[count % kItemSlots] = item;
       ptx::mbarrier_arrive(&shared.scouted);
       if (item.panel >= 0) claimed = claim();
+      if (Kind == GemmKind::kGateUp && gemm.finished != nullptr) {
+        // The copying warp is at the item before, and the others are about to finish the one before that.
+        if (count >= 2) publish_finished(gemm, shared, count - 2);
+        if (count >= 1 && item.panel < 0) publish_finished(gemm, shared, count - 1);
+      }
     }
     if (__shfl_sync(0xFFFFFFFFu, item.panel, 0) < 0) return;
     claimed = __shfl_sync(0xFFFFFFFFu, claimed, 0);
@@ -169,15 +190,17 @@ __device__ __forceinline__ void copy_items(const Gemm& gemm, TileShared<Config>&
 // ---- The multiplying warpgroups -------------------------------------------------------------------------------------
 
 // The sums of the part-th 8 * Blocks columns, part in [Begin, End): registers have no computed index. Blocks of 8
-// columns past the last are the last again.
-template <int Begin, int End, int Wgmmas, int Sums, int Blocks>
-__device__ __forceinline__ void pick(int part, const float (&sum)[Wgmmas][Sums], float (&some)[Blocks][4]) {
+// columns past the last are the last again. What they are multiplied with anyway saves the move: `take(sum, i)` of the
+// i-th of four.
+template <int Begin, int End, int Wgmmas, int Sums, int Blocks, class Take>
+__device__ __forceinline__ void pick(int part, const float (&sum)[Wgmmas][Sums], float (&some)[Blocks][4],
+                                     const Take& take) {
   if constexpr (End - Begin > 1) {
     constexpr int kMiddle = (Begin + End) / 2;
     if (part < kMiddle)
-      pick<Begin, kMiddle>(part, sum, some);
+      pick<Begin, kMiddle>(part, sum, some, take);
     else
-      pick<kMiddle, End>(part, sum, some);
+      pick<kMiddle, End>(part, sum, some, take);
   } else {
 #pragma unroll
     for (int block = 0; block < Blocks; ++block)
@@ -185,7 +208,7 @@ __device__ __forceinline__ void pick(int part, const float (&sum)[Wgmmas][Sums],
       for (int i = 0; i < 4; ++i) {
         const int next = (Begin * Blocks + block) * 4 + i;
         const int at = next < Wgmmas * Sums ? next : Wgmmas * Sums - 4 + i;
-        some[block][i] = sum[at / Sums][at % Sums];
+        some[block][i] = take(sum[at / Sums][at % Sums], i);
       }
   }
 }
@@ -206,7 +229,7 @@ __device__ __forceinline__ void store_tile(const Gemm& gemm, const TileItem& wor
 #pragma unroll 1
     for (int part = 0; part < parts; ++part) {
       float some[kColumns / 8][4];
-      pick<0, kParts>(part, sum, some);
+      pick<0, kParts>(part, sum, some, [&](float picked, int i) { return epilogue.template taken<kCase>(picked, i); });
       epilogue.template store<kCase>(some, part * kColumns);
     }
   };
@@ -323,6 +346,10 @@ __device__ __forceinline__ void multiply_items(const Gemm& gemm, TileShared<Conf
     if (item.panel < 0) break;
     if (count == 0 && warp >= 4) ptx::mbarrier_wait(&shared.lead, 0);
     i = multiply_columns<0, Kind, Weights>(item.columns, gemm, shared, item, i, warp);
+    if constexpr (Kind == GemmKind::kGateUp) {
+      __syncwarp();  // all lanes have stored
+      if (lane == 0) ptx::mbarrier_arrive(&shared.finished[count % kItemSlots]);
+    }
   }
   if (i <= Config::kLead) let_second_group_begin(shared, warp, lane);  // there were no more stages
 }
@@ -341,13 +368,19 @@ __global__ void __launch_bounds__(Config::kThreads, 1) tile_gemm_kernel(const __
     ptx::mbarrier_init(&shared.scouted, 1);
     ptx::mbarrier_init(&shared.taken, 1);
     ptx::mbarrier_init(&shared.lead, 4);
+    for (auto& item : shared.finished) ptx::mbarrier_init(&item, Config::kWarps);
     ptx::fence_mbarrier_init();
   }
   // The first tiles: nothing else is to be done yet. In front of the barrier: in the multiplying warps' branch the
   // compiler no longer held the main loop's numbers for uniform, 20 of its 180 instructions.
-  if (gathers(gemm)) {
+  if (gathers(gemm) || gemm.beside_previous) {
     if (!gemm.beside_previous) cuda::wait_for_previous();
-    gather_first_tiles(gemm, tiles_at_once<Config>(gemm), lane);
+    const int tiles = __ldcg(gemm.tiles.count);
+    if (tiles == 0) {  // out of the way of the next launch
+      if (gemm.beside_previous) cuda::wait_for_previous();
+      return;
+    }
+    if (gathers(gemm)) gather_first_tiles(gemm, min(tiles, tiles_at_once<Config>(gemm)), lane);
   }
   __syncthreads();
   if (warp < Config::kWarps) {
@@ -360,7 +393,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1) tile_gemm_kernel(const __
     if (warp == Config::kWarps) {
       copy_items<Weights>(gemm, shared);
     } else if (warp == Config::kWarps + 1) {
-      scout_items(gemm, shared, lane);
+      scout_items<Kind>(gemm, shared, lane);
     } else if (gathers(gemm)) {
       gather_tiles<Config::kGatherLoads>(gemm, tiles_at_once<Config>(gemm), items_of_tile<Config>(gemm), lane);
     }

@@ -10,8 +10,8 @@
 
 namespace megamoe::sm90 {
 
-// Counters that a run begins at zero. First, for each list of routed rows' tiles and for the shared rows, claims of both
-// GEMMs' items and two of what is gathered.
+// Counters that a run begins at zero. First, for each list of routed rows' tiles and for the shared rows, claims of
+// both GEMMs' items and two of what is gathered.
 inline constexpr std::int64_t kLaunchClaims = 4;
 inline constexpr std::int64_t kClaims = (cuda::kTileLists + 1) * kLaunchClaims;
 
@@ -38,7 +38,8 @@ struct Rows {
   std::span<float> partials;
   TokenTiles tiles;
   std::span<std::int32_t> tile_counts;
-  std::span<std::int32_t> ready;
+  std::span<std::int32_t> ready;     // RowGather's
+  std::span<std::int32_t> finished;  // Gemm's
   std::span<std::int32_t> arrivals;
 };
 
@@ -61,8 +62,8 @@ struct Sm90Plan::Workspace {
     // Counters are zeroed as one array, from its start to the last that a call needs: nothing lies between them.
     const Largest& routed_most = plan.routed_most_;
     const Largest& shared_most = plan.shared_most_;
-    counters = carver.take<std::int32_t>(kClaims + routed_most.ready + shared_most.ready + routed_most.arrivals +
-                                         shared_most.arrivals);
+    const auto count = [](const Largest& most) { return most.ready + most.finished + most.arrivals; };
+    counters = carver.take<std::int32_t>(kClaims + count(routed_most) + count(shared_most));
     auto rest = counters.subspan(kClaims);
     const auto take_counters = [&](std::int64_t count) {
       const auto taken = rest.first(static_cast<std::size_t>(count));
@@ -71,6 +72,8 @@ struct Sm90Plan::Workspace {
     };
     routed.ready = take_counters(routed_most.ready);
     shared.ready = take_counters(shared_most.ready);
+    routed.finished = take_counters(routed_most.finished);
+    shared.finished = take_counters(shared_most.finished);
     routed.arrivals = take_counters(routed_most.arrivals);
     shared.arrivals = take_counters(shared_most.arrivals);
 
@@ -98,8 +101,7 @@ struct Sm90Plan::Workspace {
     out.h_tiles = carver.take<std::uint16_t>(most.tiled * cuda::tiled_k(inter));
     out.y = carver.take<float>(std::max(most.y_rows, rows) * hidden);
     out.partials = carver.take<float>(most.partials);
-    for (auto& tiles : out.tiles)
-      tiles = carver.take<cuda::TokenTile>(std::max(most.tiles, std::min(rows, experts)));
+    for (auto& tiles : out.tiles) tiles = carver.take<cuda::TokenTile>(std::max(most.tiles, std::min(rows, experts)));
     out.tile_counts = carver.take<std::int32_t>(cuda::kTileLists);
   }
 };
