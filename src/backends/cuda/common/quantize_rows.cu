@@ -181,12 +181,20 @@ class Rows {
   std::int64_t count_;
 };
 
+__device__ void begin(const QuantizeRows& call) {
+  if (call.next_may_start) let_next_start();
+  if (!call.beside_previous) wait_for_previous();
+  if (!call.next_may_start) let_next_start();
+}
+__device__ void end(const QuantizeRows& call) {
+  if (call.beside_previous) wait_for_previous();
+}
+
 // At most kMaxThreads blocks in a row, one a thread.
 template <class Block, BlockRecipe kRecipe>
 __global__ void __launch_bounds__(kMaxThreads) megamoe_quantize_rows(QuantizeRows call) {
   __shared__ std::uint32_t slots[2][kMaxThreads / kWarp];
-  wait_for_previous();
-  let_next_start();
+  begin(call);
   const Rows rows(call);
   const std::int64_t blocks = call.cols / kNvfp4Block;
   const std::int64_t block = threadIdx.x;
@@ -209,14 +217,14 @@ __global__ void __launch_bounds__(kMaxThreads) megamoe_quantize_rows(QuantizeRow
     if (call.global_scale != nullptr && threadIdx.x == 0) call.global_scale[row] = global_scale;
     current = next;
   }
+  end(call);
 }
 
 // Any width: each row is read twice.
 template <class Block, BlockRecipe kRecipe>
 __global__ void __launch_bounds__(kMaxThreads) megamoe_quantize_wide_rows(QuantizeRows call) {
   __shared__ std::uint32_t slots[2][kMaxThreads / kWarp];
-  wait_for_previous();
-  let_next_start();
+  begin(call);
   const Rows rows(call);
   const std::int64_t blocks = call.cols / kNvfp4Block;
   int computed = 0;
@@ -236,6 +244,7 @@ __global__ void __launch_bounds__(kMaxThreads) megamoe_quantize_wide_rows(Quanti
     }
     if (call.global_scale != nullptr && threadIdx.x == 0) call.global_scale[row] = global_scale;
   }
+  end(call);
 }
 
 template <class Block, BlockRecipe kRecipe>

@@ -98,6 +98,12 @@ struct QuantizeRows {
   std::uint16_t* values = nullptr;  // [rows, cols] bf16 bits of e2m1 * e4m3: exact, without the global scale
   TileLists tiles;                  // given: values lie in these tiles of the rows (rows.h), not row by row
   float* global_scale = nullptr;    // [rows]
+
+  // Of what the launch in front writes this one reads nothing: it runs beside it, and waits for its end at its own.
+  bool beside_previous = false;
+  // The launch behind reads, before it waits for this one, nothing of the launch in front of this one: it may be
+  // scheduled while this one waits.
+  bool next_may_start = false;
 };
 void quantize_rows(const QuantizeRows& call, cudaStream_t stream);
 

@@ -159,9 +159,10 @@ void Sm90Plan::run(const RunArgs& args) const {
   if (any([](const Choice& choice) { return choice.parts_gate_up > 1; }))
     ordering.counter_count = static_cast<std::int64_t>(space.counters.size());
   // Of a short call every block orders the rows itself, and GEMM 1 is the first launch. Not where its own parts of K
-  // meet: they count arrivals, which somebody in front must set to zero; nor where x is quantised in front of it.
+  // meet: they count arrivals, which somebody in front must set to zero; nor where x is quantised by rows.
+  const bool quantizes_x = !space.routed.x.values.empty();
   const bool orders_itself = routed_kernels.usual().streams && routed_kernels.parts_gate_up == 1 &&
-                             tokens * problem.top_k <= kOwnOrderChoices && space.routed.x.values.empty();
+                             tokens * problem.top_k <= kOwnOrderChoices && !(quantizes_x && is_static);
   if (!orders_itself) {
     cuda::order_rows(ordering, stream);
     done("order");
@@ -176,6 +177,8 @@ void Sm90Plan::run(const RunArgs& args) const {
                             .values = rows.x.values.data(),
                             .global_scale = rows.x.scale.data()};
     if (is_static) call.static_scale = bank.input_scale(GemmKind::kGateUp);
+    // Tokens need no order.
+    call.beside_previous = routed && !is_static && !orders_itself;
     if (is_static && routed) {
       call.max_rows = tokens * problem.top_k;
       call.row_count = space.order.row_begin + problem.experts;
@@ -193,7 +196,8 @@ void Sm90Plan::run(const RunArgs& args) const {
                             .cols = bank.inter(),
                             .max_rows = routed ? tokens * problem.top_k : tokens,
                             .values = streams ? rows.h.values.data() : rows.h_tiles.data(),
-                            .global_scale = rows.h.scale.data()};
+                            .global_scale = rows.h.scale.data(),
+                            .next_may_start = true};  // tiles and ids were there before the first GEMM
     if (!streams) call.tiles = tiles_of(rows, choice);
     if (is_static) call.static_scale = bank.input_scale(GemmKind::kDown);
     if (routed) call.row_count = space.order.row_begin + problem.experts;
@@ -218,7 +222,7 @@ void Sm90Plan::run(const RunArgs& args) const {
               .x_scale = x_is_quantized ? rows.x.scale.data() : nullptr,
               .gather_top_k = gathers ? static_cast<std::int32_t>(problem.top_k) : 0,
               .choice_of = routed ? space.order.choice_of : nullptr,
-              .tiles_are_ready = !own && (x_is_quantized || !routed),
+              .tiles_are_ready = !routed || (x_is_quantized && (own || is_static)),
               .claims = claims,
               .arrivals = rows.arrivals.data(),
               .partials = rows.partials.data(),
