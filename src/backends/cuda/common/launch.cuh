@@ -2,7 +2,7 @@
 // Programming Guide 6.2.5). Every kernel that is launched this way calls wait_for_previous() in every thread before it
 // touches what earlier kernels write or read: the chain is only as strong as its weakest link. And it calls
 // let_next_start() only after that: then whatever the kernels before the previous one wrote may be read without
-// waiting.
+// waiting. Exceptions have names, and say why they may: beside_previous and next_may_start.
 #pragma once
 
 #include <cuda_runtime.h>

@@ -48,20 +48,20 @@ struct Tables {
   std::int32_t* first_rows;    // [experts] of this block
 };
 
-// Choices of one warp, or of one block: as even as multiples of `step` allow.
+// Choices of one warp, or of one block: as even as multiples of kWarp allow.
 struct Chunk {
   std::int64_t begin;
   std::int64_t end;
 
-  __device__ static Chunk of(Chunk all, std::int64_t index, std::int64_t count, std::int64_t step) {
-    const std::int64_t size = ((all.end - all.begin + count - 1) / count + step - 1) / step * step;
+  __device__ static Chunk of(Chunk all, std::int64_t index, std::int64_t count) {
+    const std::int64_t size = ((all.end - all.begin + count - 1) / count + kWarp - 1) / kWarp * kWarp;
     const std::int64_t begin = min(all.end, all.begin + index * size);
     return {begin, min(all.end, begin + size)};
   }
 };
 
 __device__ Chunk chunk_of_block(const OrderRows& call) {
-  return Chunk::of({0, call.tokens * call.top_k}, blockIdx.x, gridDim.x, kWarp);
+  return Chunk::of({0, call.tokens * call.top_k}, blockIdx.x, gridDim.x);
 }
 
 __device__ bool has_row(std::int32_t expert, std::int64_t experts) { return expert >= 0 && expert < experts; }
@@ -149,7 +149,7 @@ __device__ void order(const OrderRows& call, std::int64_t warps, std::int32_t* m
   const std::int64_t warp = thread / kWarp;
   const std::int64_t experts = call.experts;
   const Tables tables = tables_at(memory, experts, warps);
-  const Chunk chunk = warp < warps ? Chunk::of(chunk_of_block(call), warp, warps, kWarp) : Chunk{};
+  const Chunk chunk = warp < warps ? Chunk::of(chunk_of_block(call), warp, warps) : Chunk{};
   std::int32_t* const counts = tables.counts + min(warp, warps - 1) * experts;
 
   const auto wait = [] {

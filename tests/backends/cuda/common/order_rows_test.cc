@@ -85,9 +85,8 @@ void check(const Shape& shape, const std::vector<std::int32_t>& ids, const std::
   const DeviceArray<std::int32_t> got_begin(experts + 1);
   const DeviceArray<std::int32_t> got_row_of(choices);
   const DeviceArray<std::int32_t> got_choice_of(choices);
-  const std::array<DeviceArray<TokenTile>, kTileLists> tiles{DeviceArray<TokenTile>(experts + 3),
-                                                             DeviceArray<TokenTile>(tile_room),
-                                                             DeviceArray<TokenTile>(tile_room)};
+  const std::array<DeviceArray<TokenTile>, kTileLists> tiles{
+      DeviceArray<TokenTile>(experts + 3), DeviceArray<TokenTile>(tile_room), DeviceArray<TokenTile>(tile_room)};
   const DeviceArray<TokenTile> shared_tiles(tile_room);
   const DeviceArray<std::int32_t> counts(kTileLists + 1);
   const DeviceArray<std::int32_t> counters(experts + 5);
@@ -178,6 +177,8 @@ TEST_F(OrderRowsOnDevice, large_batches_are_ordered_as_on_the_host) {
           check_all_routings({tokens, top_k, experts, 128, 8, 48, 304});
         }
 }
+
+TEST_F(OrderRowsOnDevice, blocks_of_more_choices_than_usual) { check_all_routings({20'000, 8, 256, 128, 8, 48, 304}); }
 
 TEST_F(OrderRowsOnDevice, tiles_of_every_number_of_rows) {
   for (std::int64_t tokens = 0; tokens <= 300; tokens += 7) {
