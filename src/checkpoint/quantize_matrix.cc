@@ -44,18 +44,17 @@ void scan_matrix(const Model& model, const StoredMatrix& matrix, QuantRecipe rec
   const bool is_bf16 = matrix.dtype == DType::kBF16;
   scanned.block_amax.resize(is_bf16 ? bytes.size() / (2 * kNvfp4Block) : 0);
   Xxh3 hash;
-  Bf16Scan scan;
+  std::uint16_t amax = 0;
   for (std::size_t done = 0; done < bytes.size(); done += kScanBytes) {
     const auto piece = bytes.subspan(done, std::min(kScanBytes, bytes.size() - done));
     hash.update(piece);
     if (!is_bf16) continue;
     constexpr std::size_t kBlockBytes = 2 * kNvfp4Block;
-    scan_bf16(piece.data(), static_cast<std::int64_t>(piece.size() / kBlockBytes),
-              &scanned.block_amax[done / kBlockBytes], &scan);
+    amax = std::max(amax, scan_bf16(piece.data(), static_cast<std::int64_t>(piece.size() / kBlockBytes),
+                                    &scanned.block_amax[done / kBlockBytes]));
   }
   scanned.digest = hash.finish();
-  scanned.squares = scan.squares;
-  scanned.amax = bf16_to_float(scan.amax_bits);
+  scanned.amax = bf16_to_float(amax);
   // Row by row where there is no faster way, and where the number that is not finite is to be found.
   if (!is_bf16 || !std::isfinite(scanned.amax)) {
     scanned.amax = 0.0f;
@@ -95,7 +94,6 @@ void write_matrix(const StoredMatrix& matrix, const ScannedMatrix& scanned, Quan
       writer.append(names.codes,
                     std::as_bytes(std::span(scratch.codes)).first(static_cast<std::size_t>(piece * kNvfp4BlockBytes)));
     }
-    error.add(0, scanned.squares, 0.0, 0.0);
   } else {
     scratch.codes.resize(static_cast<std::size_t>(blocks * kNvfp4BlockBytes));
     float scale_out = 0.0f;

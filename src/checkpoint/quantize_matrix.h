@@ -22,8 +22,7 @@ struct MatrixScratch {
 
 struct ScannedMatrix {
   float amax = 0.0f;                      // max |w| as the recipe wants it
-  double squares = 0.0;                   // sum of w^2; of BF16 only, as the next
-  std::vector<std::uint16_t> block_amax;  // of each block, as bits of BF16
+  std::vector<std::uint16_t> block_amax;  // of each block, as bits of BF16; of BF16 only
   Xxh3Digest digest;                      // of the bytes as stored
 };
 

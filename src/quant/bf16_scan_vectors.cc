@@ -1,5 +1,4 @@
-// The first look at BF16 weights, in vectors: it waits for memory, so it finds the maximum of every block and the sum
-// of squares on the way.
+// The first look at BF16 weights, in vectors: the maximum of all and of every block.
 #include "quant/rne_bf16_vectors.h"
 
 #if MEGAMOE_HAVE_CPU_BACKEND  // then the build has Highway
@@ -23,7 +22,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 std::int64_t bf16_amax(const std::byte*, std::int64_t, bool, std::uint16_t*) { return 0; }
 
-std::int64_t bf16_scan(const std::byte*, std::int64_t, std::uint16_t*, Bf16Scan*) { return 0; }
+std::int64_t bf16_scan(const std::byte*, std::int64_t, std::uint16_t*, std::uint16_t*) { return 0; }
 
 #else
 
@@ -61,9 +60,36 @@ std::int64_t bf16_amax(const std::byte* data, std::int64_t count, bool ignore_na
   return at;
 }
 
-constexpr int kBatch = 16;        // blocks whose maxima are found together
-constexpr int kRun = 4 * kBatch;  // blocks of one f32 sum of squares
-constexpr int kWordsOfBlock = kNvfp4Block / 2;
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+
+constexpr int kBatch = 32;  // blocks whose maxima are found together
+
+HWY_INLINE __m512i max_of_halves(__m512i a, __m512i b) {
+  return _mm512_max_epi16(_mm512_unpacklo_epi16(a, b), _mm512_unpackhi_epi16(a, b));
+}
+
+// Lane i: the largest magnitude of block i. Highest bits of BF16 order like the numbers. Two vectors become one, five
+// times: three operations each, 63 in all for the 16 vectors.
+HWY_INLINE void block_amax(const std::int16_t* x, std::uint16_t* amax) {
+  const __m512i magnitude = _mm512_set1_epi16(0x7FFF);
+  const auto load = [&](int i) HWY_ATTR { return _mm512_and_si512(_mm512_loadu_si512(x + 32 * i), magnitude); };
+  // Four blocks, eight numbers of each left.
+  const auto four = [&](int i) HWY_ATTR {
+    const __m512i a = load(2 * i), b = load(2 * i + 1);
+    return _mm512_max_epi16(_mm512_shuffle_i64x2(a, b, 0x88), _mm512_shuffle_i64x2(a, b, 0xDD));
+  };
+  // Each merge interleaves, so vectors in the order of reversed bits come out in their own.
+  const __m512i even = max_of_halves(max_of_halves(four(0), four(4)), max_of_halves(four(2), four(6)));
+  const __m512i odd = max_of_halves(max_of_halves(four(1), four(5)), max_of_halves(four(3), four(7)));
+  const __m512i maxima = max_of_halves(even, odd);  // lane 8 i + j: of block 4 j + i
+  const __m512i order = _mm512_set_epi16(31, 23, 15, 7, 30, 22, 14, 6, 29, 21, 13, 5, 28, 20, 12, 4, 27, 19, 11, 3, 26,
+                                         18, 10, 2, 25, 17, 9, 1, 24, 16, 8, 0);
+  _mm512_storeu_si512(amax, _mm512_permutexvar_epi16(order, maxima));
+}
+
+#else
+
+constexpr int kBatch = 16;  // blocks whose maxima are found together
 
 // Lane i: the largest magnitude of block i. Highest bits of BF16 order like the numbers.
 HWY_INLINE void block_amax(const std::int16_t* x, std::uint16_t* amax) {
@@ -82,38 +108,24 @@ HWY_INLINE void block_amax(const std::int16_t* x, std::uint16_t* amax) {
   }
 }
 
-// What the blocks' scales are made of, and the squares of all numbers: whole batches. Returns how many blocks that
-// were.
-std::int64_t bf16_scan(const std::byte* data, std::int64_t blocks, std::uint16_t* block_amax_bits, Bf16Scan* scan) {
-  const hn::CappedTag<float, 16> d;
-  const hn::RebindToUnsigned<decltype(d)> du;
-  constexpr int kLanes = HWY_LANES(float) < 16 ? HWY_LANES(float) : 16;
-  const hn::FixedTag<std::int16_t, 8> d16;
-  auto largest = hn::Zero(d16);
+#endif
+
+// Whole batches. Returns how many blocks that were.
+std::int64_t bf16_scan(const std::byte* data, std::int64_t blocks, std::uint16_t* block_amax_bits,
+                       std::uint16_t* amax) {
+  const hn::CappedTag<std::int16_t, kBatch> d;
+  constexpr int kLanes = HWY_LANES(std::int16_t) < kBatch ? HWY_LANES(std::int16_t) : kBatch;
+  auto largest = hn::Zero(d);
   std::int64_t done = 0;
-  while (done + kBatch <= blocks) {
-    const auto whole = static_cast<int>(std::min<std::int64_t>(kRun, (blocks - done) / kBatch * kBatch));
-    auto even2 = hn::Zero(d), odd2 = hn::Zero(d);
-    for (int b = 0; b < whole; b += kBatch) {
-      const auto* words = reinterpret_cast<const std::uint32_t*>(data) + kWordsOfBlock * (done + b);
-      std::uint16_t* amax = block_amax_bits + done + b;
-      block_amax(reinterpret_cast<const std::int16_t*>(words), amax);
-      const auto lower = hn::LoadU(d16, reinterpret_cast<const std::int16_t*>(amax));
-      const auto upper = hn::LoadU(d16, reinterpret_cast<const std::int16_t*>(amax) + 8);
-      largest = hn::Max(largest, hn::Max(lower, upper));
-      for (int first = 0; first < kWordsOfBlock * kBatch; first += kLanes) {
-        const auto pairs = hn::LoadU(du, words + first);
-        const auto even = hn::BitCast(d, hn::ShiftLeft<16>(pairs));
-        const auto odd = hn::BitCast(d, hn::And(pairs, hn::Set(du, 0xFFFF0000u)));
-        even2 = hn::MulAdd(even, even, even2);
-        odd2 = hn::MulAdd(odd, odd, odd2);
-      }
-    }
-    scan->squares += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, hn::Add(even2, odd2))));
-    done += whole;
+  for (; done + kBatch <= blocks; done += kBatch) {
+    block_amax(reinterpret_cast<const std::int16_t*>(data) + kNvfp4Block * done, block_amax_bits + done);
+    for (int i = 0; i < kBatch; i += kLanes)
+      largest = hn::Max(largest, hn::LoadU(d, reinterpret_cast<const std::int16_t*>(block_amax_bits) + done + i));
   }
-  const auto amax = static_cast<std::uint16_t>(hn::GetLane(hn::MaxOfLanes(d16, largest)));
-  scan->amax_bits = std::max(scan->amax_bits, amax);
+  alignas(64) std::int16_t lanes[kLanes];
+  hn::Store(largest, d, lanes);
+  for (const std::int16_t lane : lanes)
+    if (lane > *amax) *amax = static_cast<std::uint16_t>(lane);
   return done;
 }
 
@@ -135,8 +147,8 @@ std::int64_t bf16_amax_by_vectors(const std::byte* data, std::int64_t count, boo
 }
 
 std::int64_t bf16_scan_by_vectors(const std::byte* data, std::int64_t blocks, std::uint16_t* block_amax,
-                                  Bf16Scan* scan) noexcept {
-  return HWY_DYNAMIC_DISPATCH(bf16_scan)(data, blocks, block_amax, scan);
+                                  std::uint16_t* amax) noexcept {
+  return HWY_DYNAMIC_DISPATCH(bf16_scan)(data, blocks, block_amax, amax);
 }
 
 }  // namespace megamoe
@@ -148,7 +160,7 @@ namespace megamoe {
 
 std::int64_t bf16_amax_by_vectors(const std::byte*, std::int64_t, bool, std::uint16_t*) noexcept { return 0; }
 
-std::int64_t bf16_scan_by_vectors(const std::byte*, std::int64_t, std::uint16_t*, Bf16Scan*) noexcept { return 0; }
+std::int64_t bf16_scan_by_vectors(const std::byte*, std::int64_t, std::uint16_t*, std::uint16_t*) noexcept { return 0; }
 
 }  // namespace megamoe
 #endif

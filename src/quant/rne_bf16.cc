@@ -36,7 +36,7 @@ void quantize_some(const std::byte* data, std::int64_t blocks, float global_scal
   dequantize_nvfp4_row(codes, sf, global_scale, {got.data(), n});
   ErrorStats here;
   here.add({want.data(), n}, {got.data(), n});
-  error->add(here.count(), 0.0, here.sum_error2(), here.max_abs());
+  error->merge(here);
 }
 
 }  // namespace
@@ -51,20 +51,19 @@ std::uint16_t bf16_amax_bits(const void* data, std::int64_t count, bool ignore_n
   return amax;
 }
 
-void scan_bf16(const void* data, std::int64_t blocks, std::uint16_t* block_amax, Bf16Scan* scan) noexcept {
+std::uint16_t scan_bf16(const void* data, std::int64_t blocks, std::uint16_t* block_amax) noexcept {
   const auto* bytes = static_cast<const std::byte*>(data);
-  for (std::int64_t b = bf16_scan_by_vectors(bytes, blocks, block_amax, scan); b < blocks; ++b) {
+  std::uint16_t amax = 0;
+  for (std::int64_t b = bf16_scan_by_vectors(bytes, blocks, block_amax, &amax); b < blocks; ++b) {
     block_amax[b] = 0;
-    for (std::int64_t i = b * kNvfp4Block; i < (b + 1) * kNvfp4Block; ++i) {
+    for (std::int64_t i = b * kNvfp4Block; i < (b + 1) * kNvfp4Block; ++i)
       block_amax[b] = std::max(block_amax[b], magnitude_at(bytes, i));
-      const double value = bf16_to_float(bits_at(bytes, i));
-      scan->squares += value * value;
-    }
-    scan->amax_bits = std::max(scan->amax_bits, block_amax[b]);
+    amax = std::max(amax, block_amax[b]);
   }
+  return amax;
 }
 
-// Sums of 256 squares stay below 2^126, and what underflows is below 2^-40 of the largest.
+// Sums of 4096 squares stay below 2^126, and what underflows is below 2^-40 of the largest.
 bool has_bf16_squares(float global_scale) noexcept { return global_scale >= 0x1p-50f && global_scale <= 0x1p40f; }
 
 void quantize_rne_bf16(const void* data, std::int64_t blocks, const std::uint16_t* block_amax, float global_scale,

@@ -1,10 +1,11 @@
-// First the scales of 64 blocks, sixteen at a time: one division, one rounding to E4M3 and one reciprocal serve a
-// vector of them. Then their numbers: a vector of 32-bit words holds two neighbours each, the even ones and the odd
-// ones become two vectors of floats without a shuffle, and their codes one byte a word. Every step has the result of
-// the function of formats/ or quant/nvfp4_block.h that it stands for, and says which.
+// First the scales of 64 blocks, sixteen at a time: one division and one rounding to E4M3 serve a vector of them. Then
+// their numbers. Every step has the result of the function of formats/ or quant/nvfp4_block.h that it stands for, and
+// says which. With scales and numbers in turns for every 16 blocks, the divisions' latency was a third of the time
+// (Zen 4).
 //
-// Bound by arithmetic: some 37 operations for 32 numbers, 8 of them for the errors. With scales and numbers in turns
-// for every 16 blocks, the divisions' latency was a third of the time (Zen 4).
+// Where AVX-512 has VBMI2, numbers become codes as 16-bit integers (rne_bf16_bins-inl.h). Elsewhere as quotients: one
+// reciprocal serves a block; a vector of 32-bit words holds two neighbours each, the even ones and the odd ones become
+// two vectors of floats without a shuffle, and their codes one byte a word.
 #include "quant/rne_bf16_vectors.h"
 
 #if MEGAMOE_HAVE_CPU_BACKEND  // then the build has Highway
@@ -18,6 +19,9 @@
 #include "hwy/highway.h"
 #include "megamoe/quant/nvfp4_block.h"
 #include "quant/nvfp4_fast_block.h"
+#if HWY_TARGET == HWY_AVX3_DL
+#include "quant/rne_bf16_bins-inl.h"
+#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace megamoe {
@@ -47,21 +51,16 @@ constexpr bool kHasFma = false;
 constexpr bool kHasFma = true;
 #endif
 
-constexpr int kBatch = 16;        // blocks whose scales are made together
-constexpr int kRun = 4 * kBatch;  // blocks between making scales and making codes, and of one f32 sum of squares
+constexpr int kBatch = 16;  // blocks whose scales are made together
+// Blocks between making scales and making codes, and of one f32 sum of squares. Long enough that the latency of a run's
+// first scales is nothing.
+constexpr int kRun = (HWY_TARGET == HWY_AVX3_DL ? 16 : 4) * kBatch;
 constexpr int kWordsOfBlock = kNvfp4Block / 2;
 
-// What the numbers of a run are divided by.
-struct Steps {
-  alignas(64) float step[kRun];
-  alignas(64) float high[kRun];  // StepReciprocal
-  alignas(64) float low[kRun];
-};
-
-// Block scales and steps of sixteen blocks from block `first` of a run on; false where one of them has no fast form
-// (nvfp4_has_fast_form).
-HWY_INLINE bool block_scales(const std::uint16_t* amax_bits, float global_scale, int first, std::uint8_t* sf,
-                             Steps& steps) {
+// Block scales of sixteen blocks, whose steps go to keep(i, steps of blocks i and on); false where one of them has no
+// fast form: nvfp4_has_fast_form, but for the range of steps (steps_are_in_range), and for a step of 0.
+template <class Keep>
+HWY_INLINE bool block_scales(const std::uint16_t* amax_bits, float global_scale, std::uint8_t* sf, const Keep& keep) {
   const DF d;
   const DI di;
   const DU du;
@@ -78,22 +77,77 @@ HWY_INLINE bool block_scales(const std::uint16_t* amax_bits, float global_scale,
     const auto shifted = hn::Add(exact, hn::BitCast(d, shift));
     const auto in_binade = hn::Sub(hn::BitCast(di, shifted), shift);
     const auto code = hn::Add(in_binade, hn::Sub(hn::ShiftRight<20>(power), hn::Set(di, 121 << 3)));
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(sf + i), _mm512_cvtepi32_epi8(code.raw));
+#else
     hn::StoreU(hn::TruncateTo(d8, hn::BitCast(du, code)), d8, sf + i);
+#endif
 
     const auto scale = hn::Sub(shifted, hn::BitCast(d, shift));
     const auto step = hn::Mul(scale, hn::Set(d, global_scale));
-    hn::Store(step, d, steps.step + first + i);
-    const auto in_range = hn::And(hn::Ge(step, hn::Set(d, 0x1p-60f)), hn::Le(step, hn::Set(d, 0x1p60f)));
-    all = all && hn::AllTrue(d, hn::And(in_range, hn::Le(amax, hn::Mul(step, hn::Set(d, 6.875f)))));
-    if constexpr (kHasFma) {
-      const auto high = hn::Div(hn::Set(d, 1.0f), step);
-      const auto remainder = hn::NegMulAdd(step, high, hn::Set(d, 1.0f));
-      const auto low = hn::Mul(remainder, high);
-      hn::Store(high, d, steps.high + first + i);
-      hn::Store(hn::MulAdd(low, remainder, low), d, steps.low + first + i);
-    }
+    keep(i, step);
+    all = all && hn::AllTrue(d, hn::Lt(amax, hn::Mul(step, hn::Set(d, 6.875f))));
   }
   return all;
+}
+
+#if HWY_TARGET == HWY_AVX3_DL
+
+std::int64_t rne_bf16(const std::byte* data, std::int64_t blocks, const std::uint16_t* amax, float global_scale,
+                      std::uint8_t* codes, std::uint8_t* sf, ErrorStats* stats) {
+  const __m512 zero = _mm512_setzero_ps();
+  Bins bins;
+  make_bins(global_scale, stats != nullptr, bins);
+  alignas(64) std::uint32_t bases[kRun];
+  double squares = 0.0, error_squares = 0.0;
+  BinErrors errors{zero, zero, zero};
+  std::int64_t done = 0;
+  for (bool is_fast = true; is_fast && done + kBatch <= blocks;) {
+    const auto whole = static_cast<int>(std::min<std::int64_t>(kRun, (blocks - done) / kBatch * kBatch));
+    int run = 0;
+    for (; run < whole; run += kBatch) {
+      is_fast = block_scales(amax + done + run, global_scale, sf + done + run,
+                             [&](int i, VF step) HWY_ATTR { _mm512_store_si512(bases + run + i, base_of(step.raw)); });
+      if (!is_fast) break;
+    }
+    const std::byte* from = data + 2 * kNvfp4Block * done;
+    std::uint8_t* to = codes + kNvfp4BlockBytes * done;
+    if (stats == nullptr) {
+      codes_by_bins<false>(from, run, bases, sf + done, bins, to, errors);
+    } else {
+      errors.squares = errors.error_squares = zero;
+      codes_by_bins<true>(from, run, bases, sf + done, bins, to, errors);
+      squares += static_cast<double>(_mm512_reduce_add_ps(errors.squares));
+      error_squares += static_cast<double>(_mm512_reduce_add_ps(errors.error_squares));
+    }
+    done += run;
+  }
+  if (stats != nullptr)
+    stats->add(kNvfp4Block * done, squares, error_squares,
+               static_cast<double>(_mm512_reduce_max_ps(_mm512_abs_ps(errors.largest))));
+  return done;
+}
+
+#else
+
+// What the numbers of a run are divided by.
+struct Steps {
+  alignas(64) float step[kRun];
+  alignas(64) float high[kRun];  // StepReciprocal
+  alignas(64) float low[kRun];
+};
+
+// Steps of blocks from block `first` of a run on.
+HWY_INLINE void set_steps(int first, VF step, Steps& steps) {
+  const DF d;
+  hn::Store(step, d, steps.step + first);
+  if constexpr (kHasFma) {
+    const auto high = hn::Div(hn::Set(d, 1.0f), step);
+    const auto remainder = hn::NegMulAdd(step, high, hn::Set(d, 1.0f));
+    const auto low = hn::Mul(remainder, high);
+    hn::Store(high, d, steps.high + first);
+    hn::Store(hn::MulAdd(low, remainder, low), d, steps.low + first);
+  }
 }
 
 // Lane i: the value of the block that word `first` + i of a run is in.
@@ -105,16 +159,17 @@ HWY_INLINE VF of_block(const float* values, int first) {
   return all;
 }
 
-// Squares of the errors that each lane has seen in one run, and the largest error of all.
+// Squares of the numbers and of the errors that each lane has seen in one run, and the largest error of all.
 struct Errors {
-  VF squares, largest;
+  VF squares, error_squares, largest;
 };
 
 struct Divisor {
   VF step, high, low;
 };
 
-#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+#undef MEGAMOE_RNE_AVX3
+#if HWY_TARGET == HWY_AVX3
 #define MEGAMOE_RNE_AVX3 1
 #else
 #define MEGAMOE_RNE_AVX3 0
@@ -152,7 +207,8 @@ HWY_INLINE hn::Vec<DU> code_of(VF x, const Divisor& by, Errors& errors) {
   const VF shifted = hn::Add(quotient, shift);
   if constexpr (kWithErrors) {
     const VF error = hn::MulSub(hn::Sub(shifted, shift), by.step, x);
-    errors.squares = hn::MulAdd(error, error, errors.squares);
+    errors.squares = hn::MulAdd(x, x, errors.squares);
+    errors.error_squares = hn::MulAdd(error, error, errors.error_squares);
 #if MEGAMOE_RNE_AVX3
     errors.largest = VF{_mm512_range_ps(errors.largest.raw, error.raw, 0xB)};  // the larger magnitude
 #else
@@ -170,7 +226,7 @@ HWY_INLINE void run_codes(const std::uint32_t* words, int blocks, const Steps& s
   const DU du;
   const hn::Rebind<std::uint8_t, DF> d8;
   const auto low_code = hn::Set(du, 7);
-  Errors odd_errors{hn::Zero(d), hn::Zero(d)};
+  Errors odd_errors{hn::Zero(d), hn::Zero(d), hn::Zero(d)};
   for (int first = 0; first < kWordsOfBlock * blocks; first += kLanesF) {
     Divisor by;
     if constexpr (kWithErrors || !kHasFma) by.step = of_block(steps.step, first);
@@ -194,6 +250,7 @@ HWY_INLINE void run_codes(const std::uint32_t* words, int blocks, const Steps& s
   }
   if constexpr (kWithErrors) {
     errors.squares = hn::Add(errors.squares, odd_errors.squares);
+    errors.error_squares = hn::Add(errors.error_squares, odd_errors.error_squares);
     errors.largest = hn::Max(errors.largest, odd_errors.largest);
   }
 }
@@ -202,7 +259,7 @@ template <bool kWithErrors>
 std::int64_t rne_bf16_of(const std::byte* data, std::int64_t blocks, const std::uint16_t* amax, float global_scale,
                          std::uint8_t* codes, std::uint8_t* sf, ErrorStats* stats) {
   const DF d;
-  double squares = 0.0;
+  double squares = 0.0, error_squares = 0.0;
   auto largest = hn::Zero(d);
   std::int64_t done = 0;
   for (bool is_fast = true; is_fast && done + kBatch <= blocks;) {
@@ -210,20 +267,23 @@ std::int64_t rne_bf16_of(const std::byte* data, std::int64_t blocks, const std::
     Steps steps;
     int run = 0;
     for (; run < whole; run += kBatch) {
-      is_fast = block_scales(amax + done + run, global_scale, run, sf + done + run, steps);
+      is_fast = block_scales(amax + done + run, global_scale, sf + done + run,
+                             [&](int i, VF step) HWY_ATTR { set_steps(run + i, step, steps); });
       if (!is_fast) break;
     }
-    Errors errors{hn::Zero(d), largest};
+    Errors errors{hn::Zero(d), hn::Zero(d), largest};
     run_codes<kWithErrors>(reinterpret_cast<const std::uint32_t*>(data) + kWordsOfBlock * done, run, steps,
                            codes + kNvfp4BlockBytes * done, errors);
     if constexpr (kWithErrors) {
       squares += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, errors.squares)));
+      error_squares += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, errors.error_squares)));
       largest = errors.largest;
     }
     done += run;
   }
   if constexpr (kWithErrors)
-    stats->add(kNvfp4Block * done, 0.0, squares, static_cast<double>(hn::GetLane(hn::MaxOfLanes(d, largest))));
+    stats->add(kNvfp4Block * done, squares, error_squares,
+               static_cast<double>(hn::GetLane(hn::MaxOfLanes(d, largest))));
   return done;
 }
 
@@ -236,18 +296,29 @@ std::int64_t rne_bf16(const std::byte* data, std::int64_t blocks, const std::uin
 
 #endif
 
+#endif
+
 }  // namespace HWY_NAMESPACE
 }  // namespace megamoe
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace megamoe {
+namespace {
+
+// nvfp4_has_fast_form's range, for every scale code but 0.
+bool steps_are_in_range(float global_scale) {
+  return kE4m3MinSubnormal * global_scale >= 0x1p-60f && kNvfp4ScaleMax * global_scale <= 0x1p60f;
+}
+
+}  // namespace
 
 HWY_EXPORT(rne_bf16);
 
 std::int64_t rne_bf16_by_vectors(const std::byte* data, std::int64_t blocks, const std::uint16_t* block_amax,
                                  float global_scale, std::uint8_t* codes, std::uint8_t* sf,
                                  ErrorStats* error) noexcept {
+  if (!steps_are_in_range(global_scale)) return 0;
   return HWY_DYNAMIC_DISPATCH(rne_bf16)(data, blocks, block_amax, global_scale, codes, sf, error);
 }
 

@@ -6,7 +6,6 @@
 #include <cstdint>
 
 #include "megamoe/quant/error_stats.h"
-#include "quant/rne_bf16.h"
 
 namespace megamoe {
 
@@ -14,9 +13,9 @@ namespace megamoe {
 std::int64_t bf16_amax_by_vectors(const std::byte* data, std::int64_t count, bool ignore_nan,
                                   std::uint16_t* amax) noexcept;
 
-// Looks at the first blocks, and adds to *scan. Returns how many it has looked at.
+// Looks at the first blocks, and raises *amax where one is larger. Returns how many it has looked at.
 std::int64_t bf16_scan_by_vectors(const std::byte* data, std::int64_t blocks, std::uint16_t* block_amax,
-                                  Bf16Scan* scan) noexcept;
+                                  std::uint16_t* amax) noexcept;
 
 // Quantises the first blocks, sixteen at a time, up to sixteen of which one needs nvfp4_block_rne itself
 // (nvfp4_has_fast_form). Returns how many blocks it has quantised.
