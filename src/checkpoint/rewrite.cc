@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <future>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -110,6 +111,14 @@ void rewrite(const Model& model, const std::string& out, const RewriteOptions& o
   }
   output.require_space(missing_bytes);
 
+  // A shard's file is made, and its blocks reserved, while the shard before it is written: one thread of the system
+  // does that, and on tmpfs it takes a quarter of the time that all threads need to fill the file.
+  const auto create = [&](std::uint32_t at) {
+    return std::make_unique<SafetensorsWriter>(output, model.files.shard_name(at), shards[at].specs,
+                                               metadata_of(model.files.shards()[at]));
+  };
+  std::future<std::unique_ptr<SafetensorsWriter>> next;
+
   for (std::uint32_t at = 0; at < shards.size(); ++at) {
     const std::string& name = model.files.shard_name(at);
     const SafetensorsFile& source = model.files.shards()[at];
@@ -121,15 +130,18 @@ void rewrite(const Model& model, const std::string& out, const RewriteOptions& o
       progress.add(source.file().size() - source.data_begin(), name);
       continue;
     }
-    SafetensorsWriter writer(output, name, shards[at].specs, metadata_of(source));
+    const std::unique_ptr<SafetensorsWriter> writer = next.valid() ? next.get() : create(at);
+    const auto following = std::find(is_finished.begin() + at + 1, is_finished.end(), false);
+    if (following != is_finished.end())
+      next = std::async(create, static_cast<std::uint32_t>(following - is_finished.begin()));
     SourceDigests sources(shards[at].sources);
     for (const Tensor* tensor : shards[at].copied) {
-      sources.set(*tensor, writer.write(tensor->name, tensor->view));
+      sources.set(*tensor, writer->write(tensor->name, tensor->view));
       progress.add(static_cast<std::uint64_t>(tensor->view.bytes()), tensor->name);
     }
-    transform.write(at, writer, sources, progress);
+    transform.write(at, *writer, sources, progress);
     source.require_unchanged();
-    writer.finish(sources.complete());
+    writer->finish(sources.complete());
   }
 
   nlohmann::ordered_json config = model.configs.config.json();

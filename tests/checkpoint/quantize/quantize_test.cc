@@ -224,6 +224,22 @@ TEST(quantize, a_killed_run_is_resumed_to_the_same_bytes) {
   }
 }
 
+// The next shard's file is made while one is written: it goes, too.
+TEST(quantize, a_failed_run_leaves_no_temporary_file) {
+  for (const int stop : {1, 20, 40}) {
+    const TempDir in, out;
+    sharded("mixtral", 3).write(in.path());
+    QuantizeOptions failing = options("modelopt");
+    int calls = 0;
+    failing.progress = [&](std::uint64_t, std::uint64_t, std::string_view) {
+      if (++calls == stop) throw Error(Code::kInternal, "stopped");
+    };
+    EXPECT_EQ(sentence_of([&] { quantize(in.path(), out / "model", failing); }), "stopped");
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(out.path()))
+      EXPECT_EQ(entry.path().filename().string().find(".tmp."), std::string::npos) << entry.path();
+  }
+}
+
 TEST(quantize, a_run_is_not_resumed_with_other_options) {
   const TempDir in, out;
   sharded("mixtral", 2).write(in.path());
