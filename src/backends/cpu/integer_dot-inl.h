@@ -88,16 +88,17 @@ HWY_INLINE VI dot_block(const VB (&quads)[4], const VI (&activations)[4], VI off
 
 // ---- Scales ---------------------------------------------------------------------------------------------------------
 
+// Whether rows share a pass here; with narrow vectors more than one row goes to spread_dot-inl.h.
+#if HWY_CAP_GE512
+constexpr bool kWide = true;
+#else
+constexpr bool kWide = false;
+#endif
+
 // Int8: the scale holds for four blocks, so a tile has its own sums.
 struct Int8Scales {
   static constexpr std::int64_t kPerTile = 1;
-#if HWY_CAP_GE512
-  static constexpr int kMostRows = 5;  // 20 sums, 8 decoded quads, table, scales
-  static constexpr bool kTotalsInMemory = false;
-#else
-  static constexpr int kMostRows = 8;
-  static constexpr bool kTotalsInMemory = true;  // they are needed once a tile, and 16 registers are few
-#endif
+  static constexpr int kMostRows = kWide ? 5 : 1;  // 20 sums, 8 decoded quads, table, scales
 
   template <int Rows, int Width>
   struct Sums {
@@ -129,8 +130,7 @@ struct Int8Scales {
 // NVFP4: a scale per block; its product with the weight's scale is exact (4 bits times 4 bits).
 struct Nvfp4Scales {
   static constexpr std::int64_t kPerTile = kTileK / 16;
-  static constexpr int kMostRows = 6;
-  static constexpr bool kTotalsInMemory = false;
+  static constexpr int kMostRows = kWide ? 6 : 1;
 
   template <int Rows, int Width>
   struct Sums {};
@@ -150,21 +150,12 @@ struct Nvfp4Scales {
 
 // ---- Rows times lanes -----------------------------------------------------------------------------------------------
 
-// Vectors of lanes that one pass over a panel keeps in registers, and how many of them share each broadcast.
-template <int Rows>
+// Vectors of lanes that one pass over a panel keeps in registers, and how many of them share each broadcast. Narrow
+// vectors go this way with one row only, which keeps all lanes: the panel is read once and in order.
 struct Pass {
-#if HWY_CAP_GE512
+  static constexpr int kWidth = kWide ? 2 : kVectors;
   // Both halves of a group share each broadcast, whose loads bind otherwise (1.2x on Zen 4).
-  static constexpr int kWidth = 2;
-  static constexpr int kShare = 2;
-  static constexpr std::int64_t kTiles = std::int64_t{1} << 40;  // the panel streams from the L2 cache fast enough
-#else
-  // 16 registers. One row keeps all lanes, so that the panel is read once and in order; more rows go over the same
-  // tiles vector by vector: 9 KiB of them, which stay in the L1 cache.
-  static constexpr int kWidth = Rows == 1 ? kVectors : 1;
-  static constexpr int kShare = 1;
-  static constexpr std::int64_t kTiles = 8;
-#endif
+  static constexpr int kShare = kWide ? 2 : 1;
 };
 
 // What a pass asks of memory beside its own work: `lines` cache lines a tile, from `next` on, into the L2 cache.
@@ -178,11 +169,10 @@ struct Ahead {
   const std::uint8_t* next;
   std::int64_t lines;
 
-  static Ahead of(const std::uint8_t* panel, std::int64_t begin, std::int64_t end, std::int64_t rows,
-                  std::int64_t passes) {
+  static Ahead of(const std::uint8_t* panel, std::int64_t tiles, std::int64_t rows, std::int64_t passes) {
     if (rows == 1) return {panel, 0};
-    if (passes == 1) return {panel + (begin + kTiles) * kTileBytes, kTileBytes / 64};
-    return {panel + end * kTileBytes, ceil_div(kTileBytes / 64, passes)};
+    if (passes == 1) return {panel + kTiles * kTileBytes, kTileBytes / 64};
+    return {panel + tiles * kTileBytes, ceil_div(kTileBytes / 64, passes)};
   }
 
   HWY_INLINE void fetch() {
@@ -212,7 +202,7 @@ struct Refill {
 
 template <class Scales, int Rows, int Width>
 struct IntegerPass {
-  static constexpr int kShare = Pass<Rows>::kShare;
+  static constexpr int kShare = Pass::kShare;
 
   CodeTable table;
   VF total[Rows][Width];
@@ -238,88 +228,65 @@ struct IntegerPass {
     }
   }
 
-  HWY_INLINE void load_totals(const float* at) {
-    for (int r = 0; r < Rows; ++r)
-      for (int v = 0; v < Width; ++v) total[r][v] = hn::LoadU(DF(), at + r * kLanes + kVectorLanes * v);
-  }
-  HWY_INLINE void store_totals(float* at) const {
-    for (int r = 0; r < Rows; ++r)
-      for (int v = 0; v < Width; ++v) hn::StoreU(total[r][v], DF(), at + r * kLanes + kVectorLanes * v);
-  }
-
-  // Tiles [begin, end) of `Width` vectors from `first` on; `out` holds the sums of the tiles before them.
-  HWY_INLINE void run(const std::uint8_t* panel, std::int64_t begin, std::int64_t end, const ActivationRow* activations,
-                      int first, Ahead ahead, float* out) {
+  // `tiles` tiles of a panel, of `Width` vectors from `first` on.
+  HWY_INLINE void run(const std::uint8_t* panel, std::int64_t tiles, const ActivationRow* activations, int first,
+                      Ahead ahead, float* out) {
     table = CodeTable::load();
-    float* at = out + kVectorLanes * first;
     for (int r = 0; r < Rows; ++r)
       for (int v = 0; v < Width; ++v) total[r][v] = hn::Zero(DF());
-    if (begin > 0)
-      load_totals(at);
-    else if (Scales::kTotalsInMemory)
-      store_totals(at);
-    for (std::int64_t tile = begin; tile < end; ++tile) {
+    for (std::int64_t tile = 0; tile < tiles; ++tile) {
       const std::uint8_t* bytes = panel + tile * kTileBytes;
-      if (Rows == 1 && tile % Refill::kTiles == 0) Refill::ask(activations[0], tile, end, Scales::kPerTile);
+      if (Rows == 1 && tile % Refill::kTiles == 0) Refill::ask(activations[0], tile, tiles, Scales::kPerTile);
       ahead.fetch();
       Scales::begin_tile(sums);
       add_block(bytes, activations, first, 4 * tile, 0);  // one after the other, without a loop: 4 % faster
       add_block(bytes, activations, first, 4 * tile + 1, 1);
       add_block(bytes, activations, first, 4 * tile + 2, 2);
       add_block(bytes, activations, first, 4 * tile + 3, 3);
-      if (Scales::kTotalsInMemory) load_totals(at);
       Scales::end_tile(sums, total, activations, tile);
-      if (Scales::kTotalsInMemory) store_totals(at);
     }
-    if (!Scales::kTotalsInMemory) store_totals(at);
+    for (int r = 0; r < Rows; ++r)
+      for (int v = 0; v < Width; ++v) hn::StoreU(total[r][v], DF(), out + r * kLanes + kVectorLanes * (first + v));
   }
 };
 
 template <class Scales, int Rows>
-HWY_NOINLINE void integer_tile(const std::uint8_t* panel, std::int64_t begin, std::int64_t end,
-                               const ActivationRow* activations, Ahead ahead, float* out) {
-  constexpr int kWidth = Pass<Rows>::kWidth;
+HWY_NOINLINE void integer_panel(const std::uint8_t* panel, std::int64_t tiles, const ActivationRow* activations,
+                                Ahead ahead, float* out) {
+  constexpr int kWidth = Pass::kWidth;
   for (int first = 0; first < kVectors; first += kWidth) {
     IntegerPass<Scales, Rows, kWidth> pass;
-    pass.run(panel, begin, end, activations, first, ahead, out);
-    ahead.lines = 0;  // the other vectors' passes are over the same tiles
+    pass.run(panel, tiles, activations, first, ahead, out);
   }
 }
 
-using IntegerTile = void (*)(const std::uint8_t*, std::int64_t, std::int64_t, const ActivationRow*, Ahead, float*);
+using IntegerPanel = void (*)(const std::uint8_t*, std::int64_t, const ActivationRow*, Ahead, float*);
 
 template <class Scales, std::size_t... Rows>
-constexpr std::array<IntegerTile, sizeof...(Rows)> integer_tiles(std::index_sequence<Rows...>) {
-  return {integer_tile<Scales, static_cast<int>(Rows) + 1>...};
+constexpr std::array<IntegerPanel, sizeof...(Rows)> integer_panels(std::index_sequence<Rows...>) {
+  return {integer_panel<Scales, static_cast<int>(Rows) + 1>...};
 }
 
 // The rows of one pass are as many as registers hold, and as even as possible: 6 rows are 3 and 3, not 5 and 1, since
 // decoding is paid for each pass.
 template <class Scales>
-void integer_rows(const std::uint8_t* panel, std::int64_t begin, std::int64_t end, const ActivationRow* activations,
-                  std::int64_t rows, float* out) {
-  static constexpr auto kTiles = integer_tiles<Scales>(std::make_index_sequence<Scales::kMostRows>());
-  const std::int64_t all_passes = ceil_div(rows, Scales::kMostRows);
-  Ahead ahead = Ahead::of(panel, begin, end, rows, all_passes);
-  for (std::int64_t passes = all_passes; passes > 0; --passes) {
-    const std::int64_t now = ceil_div(rows, passes);
-    kTiles[static_cast<std::size_t>(now - 1)](panel, begin, end, activations, ahead, out);
-    ahead.next += (end - begin) * 64 * ahead.lines;
-    rows -= now;
-    activations += now;
-    out += now * kLanes;
-  }
-}
-
-template <class Scales>
 void integer_dot(const std::byte* panel, std::int64_t k, std::int64_t panels, const ActivationRow* activations,
                  std::int64_t rows, float* out) {
+  static constexpr auto kPanels = integer_panels<Scales>(std::make_index_sequence<Scales::kMostRows>());
   const std::int64_t tiles = tiles_of(k);
-  const std::int64_t step = rows == 1 ? tiles : Pass<4>::kTiles;
-  for (std::int64_t p = 0; p < panels; ++p, panel += tiles * kTileBytes, out += rows * kLanes)
-    for (std::int64_t tile = 0; tile < tiles; tile += step)
-      integer_rows<Scales>(reinterpret_cast<const std::uint8_t*>(panel), tile, std::min(tiles, tile + step),
-                           activations, rows, out);
+  for (std::int64_t p = 0; p < panels; ++p, panel += tiles * kTileBytes) {
+    const auto* bytes = reinterpret_cast<const std::uint8_t*>(panel);
+    const std::int64_t all_passes = ceil_div(rows, Scales::kMostRows);
+    Ahead ahead = Ahead::of(bytes, tiles, rows, all_passes);
+    std::int64_t done = 0;
+    for (std::int64_t passes = all_passes; passes > 0; --passes) {
+      const std::int64_t now = ceil_div(rows - done, passes);
+      kPanels[static_cast<std::size_t>(now - 1)](bytes, tiles, activations + done, ahead, out);
+      ahead.next += tiles * 64 * ahead.lines;
+      done += now;
+      out += now * kLanes;
+    }
+  }
 }
 
 }  // namespace HWY_NAMESPACE

@@ -17,6 +17,7 @@
 #include "backends/cpu/integer_dot-inl.h"
 #include "backends/cpu/pack-inl.h"
 #include "backends/cpu/round-inl.h"
+#include "backends/cpu/spread_dot-inl.h"
 #include "backends/cpu/wide_dot-inl.h"
 #endif
 
@@ -53,8 +54,8 @@ const Kernels* kernels_of_target() {
 const Kernels* kernels_of_target() {
   static const Kernels kernels{
       .target = hwy::TargetName(HWY_TARGET),
-      .nvfp4_int8 = integer_dot<Int8Scales>,
-      .nvfp4_nvfp4 = integer_dot<Nvfp4Scales>,
+      .nvfp4_int8 = kIntegerDot<Int8Scales>,
+      .nvfp4_nvfp4 = kIntegerDot<Nvfp4Scales>,
       .nvfp4_bf16 = wide_dot<Nvfp4Wide, WideValues>,
       .bf16_bf16 = wide_dot<Bf16Wide, WideValues>,
       .round_int8 = round_int8,
