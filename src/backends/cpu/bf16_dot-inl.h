@@ -139,6 +139,17 @@ struct PackedBlock {
   Bf16Decoder front, back;
 };
 
+// What a pass adds to: the sums of its first row, and how far those of the next one are. Zeros have one row.
+struct SumsSoFar {
+  const float* sums;
+  std::int64_t stride;
+
+  static SumsSoFar zeros() {
+    alignas(64) static constexpr float kZeros[kLanes] = {};
+    return {kZeros, 0};
+  }
+};
+
 // The sums of rows and both vectors of a group. It has the rows' pointers, because a store of pairs might change what
 // an ActivationRow says, as far as the compiler knows.
 template <int Rows>
@@ -152,10 +163,10 @@ struct PairSums {
   HWY_INLINE void clear() {
     for (int r = 0; r < Rows; ++r) total[r][0] = total[r][1] = _mm512_setzero_ps();
   }
-  HWY_INLINE void load(const float* out) {
+  HWY_INLINE void load(const SumsSoFar& from) {
     unrolled<Rows>([&](int r) {
-      total[r][0] = _mm512_loadu_ps(out + r * kLanes);
-      total[r][1] = _mm512_loadu_ps(out + r * kLanes + 16);
+      total[r][0] = _mm512_loadu_ps(from.sums + r * from.stride);
+      total[r][1] = _mm512_loadu_ps(from.sums + r * from.stride + 16);
     });
   }
   HWY_INLINE void store(float* out) const {
@@ -203,13 +214,13 @@ HWY_INLINE void decode_block(const std::uint8_t* panel, std::int64_t block, std:
   });
 }
 
-// Products with `blocks` blocks of pairs, which are blocks `first` and following of the rows, added to `out`.
+// Products with `blocks` blocks of pairs, which are blocks `first` and following of the rows, added to `from`.
 template <int Rows>
 HWY_NOINLINE void add_pairs(const std::byte* pairs, std::int64_t first, std::int64_t blocks,
-                            const ActivationRow* activations, float* out) {
+                            const ActivationRow* activations, const SumsSoFar& from, float* out) {
   PairSums<Rows> sums;
   sums.of(activations);
-  sums.load(out);
+  sums.load(from);
   for (std::int64_t pair = 0; pair < kBlockPairs * blocks; ++pair, pairs += kPairBytes)
     sums.add(_mm512_load_si512(pairs), _mm512_load_si512(pairs + 64), kBlockPairs * first + pair);
   sums.store(out);
@@ -220,10 +231,10 @@ HWY_NOINLINE void add_pairs(const std::byte* pairs, std::int64_t first, std::int
 template <int Rows>
 HWY_NOINLINE void add_and_replace_pairs(std::byte* pairs, std::int64_t first, std::int64_t blocks,
                                         const ActivationRow* activations, const std::uint8_t* panel, std::int64_t next,
-                                        float* out) {
+                                        const SumsSoFar& from, float* out) {
   PairSums<Rows> sums;
   sums.of(activations);
-  sums.load(out);
+  sums.load(from);
   for (std::int64_t block = 0; block < blocks; ++block, pairs += kBlockPairs * kPairBytes) {
     const PackedBlock packed(panel, next + block);
     for (int line = 0; line < 5; ++line)
@@ -238,9 +249,9 @@ HWY_NOINLINE void add_and_replace_pairs(std::byte* pairs, std::int64_t first, st
   sums.store(out);
 }
 
-using AddPairs = void (*)(const std::byte*, std::int64_t, std::int64_t, const ActivationRow*, float*);
+using AddPairs = void (*)(const std::byte*, std::int64_t, std::int64_t, const ActivationRow*, const SumsSoFar&, float*);
 using AddAndReplacePairs = void (*)(std::byte*, std::int64_t, std::int64_t, const ActivationRow*, const std::uint8_t*,
-                                    std::int64_t, float*);
+                                    std::int64_t, const SumsSoFar&, float*);
 
 template <std::size_t... Rows>
 constexpr std::array<AddPairs, sizeof...(Rows)> add_pairs_table(std::index_sequence<Rows...>) {
@@ -271,20 +282,21 @@ void add_piece(std::byte* pairs, const Piece& piece, const Piece& next, const Ac
   static constexpr auto kReplace = add_and_replace_table(std::make_index_sequence<kMostPanelRows>());
   const std::int64_t blocks = piece.end - piece.begin;
   const std::int64_t last_rows = rows_of_last_pass(rows);
+  const auto from = [&] { return piece.begin == 0 ? SumsSoFar::zeros() : SumsSoFar{out, kLanes}; };
   rows -= last_rows;
   for (std::int64_t passes = ceil_div(rows, kMostPanelRows); passes > 0; --passes) {
     const std::int64_t now = ceil_div(rows, passes);
-    kAdd[static_cast<std::size_t>(now - 1)](pairs, piece.begin, blocks, activations, out);
+    kAdd[static_cast<std::size_t>(now - 1)](pairs, piece.begin, blocks, activations, from(), out);
     rows -= now;
     activations += now;
     out += now * kLanes;
   }
   const std::int64_t replaced = std::min(blocks, next.end - next.begin);
   const auto last = static_cast<std::size_t>(last_rows - 1);
-  kReplace[last](pairs, piece.begin, replaced, activations, next.panel, next.begin, out);
+  if (replaced > 0) kReplace[last](pairs, piece.begin, replaced, activations, next.panel, next.begin, from(), out);
   if (replaced < blocks)
     kAdd[last](pairs + replaced * kBlockPairs * kPairBytes, piece.begin + replaced, blocks - replaced, activations,
-               out);
+               replaced == 0 ? from() : SumsSoFar{out, kLanes}, out);
   for (std::int64_t block = next.begin + replaced; block < next.end; ++block)
     decode_block(next.panel, block, pairs + (block - next.begin) * kBlockPairs * kPairBytes);
 }
@@ -326,9 +338,7 @@ void bf16_products_nvfp4_rows(const std::uint8_t* panel, std::int64_t k, std::in
     const bool ends = piece.end == blocks;
     Piece next{piece.panel, piece.end, std::min(blocks, piece.end + kPieceBlocks)};
     if (ends) next = {piece.panel + bytes, 0, p + 1 < panels ? std::min(blocks, kPieceBlocks) : 0};
-    float* sums = out + p * rows * kLanes;
-    if (piece.begin == 0) std::fill(sums, sums + rows * kLanes, 0.0f);
-    add_piece(pairs, piece, next, activations, rows, sums);
+    add_piece(pairs, piece, next, activations, rows, out + p * rows * kLanes);
     piece = next;
     if (ends) ++p;
   }

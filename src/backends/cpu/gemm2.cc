@@ -16,15 +16,20 @@ void gemm2(const Kernels& kernels, const Work& work, const Item& item) {
     ActivationRow activations[kRowTile];
     for (std::int64_t r = 0; r < rows; ++r) activations[r] = work.middle->row(row + r);
     const std::int64_t panels = ceil_div(item.column_end - item.column_begin, kLanes);
-    float sums[kItemPanels * kRowTile * kLanes];
+    float sums[kLongItemPanels * kRowTile * kLanes];
+    for (std::int64_t r = 0; r < rows; ++r)
+      for (std::int64_t column = item.column_begin; column < item.column_end; column += 16)
+        __builtin_prefetch(work.y.data() + (row + r) * bank.hidden + column, 1);
     dot(bank.down_panel(item.expert, item.column_begin / kLanes), bank.inter, panels, activations, rows, sums);
-    for (std::int64_t p = 0; p < panels; ++p) {
-      const std::int64_t column = item.column_begin + p * kLanes;
-      const std::int64_t lanes = std::min(kLanes, item.column_end - column);  // hidden may end inside a group
-      for (std::int64_t r = 0; r < rows; ++r)
-        kernels.scale(sums + (p * rows + r) * kLanes, weight_scale * work.middle->global_scale(row + r),
-                      bias == nullptr ? nullptr : bias + column, work.row_weight(row + r), lanes,
-                      work.y.data() + (row + r) * bank.hidden + column);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const float scale = weight_scale * work.middle->global_scale(row + r);
+      const float row_weight = work.row_weight(row + r);
+      for (std::int64_t p = 0; p < panels; ++p) {
+        const std::int64_t column = item.column_begin + p * kLanes;
+        const std::int64_t lanes = std::min(kLanes, item.column_end - column);  // hidden may end inside a group
+        kernels.scale(sums + (p * rows + r) * kLanes, scale, bias == nullptr ? nullptr : bias + column, row_weight,
+                      lanes, work.y.data() + (row + r) * bank.hidden + column);
+      }
     }
   }
 }

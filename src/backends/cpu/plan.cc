@@ -72,8 +72,8 @@ CpuPlan::CpuPlan(std::shared_ptr<const CpuWeights> weights, const PlanOptions& o
 
 std::string CpuPlan::describe() const {
   return "cpu: " + std::string(kernels_.target) + ", " + std::to_string(threads_.count()) +
-         (threads_.count() == 1 ? " thread" : " threads") + ", items of " + std::to_string(kGemm1Columns) + " and " +
-         std::to_string(kGemm2Columns) + " columns x " + std::to_string(kItemRows) + " rows";
+         (threads_.count() == 1 ? " thread" : " threads") + ", items of " + std::to_string(kItemPanels) + " or " +
+         std::to_string(kLongItemPanels) + " panels x " + std::to_string(kItemRows) + " rows";
 }
 
 void CpuPlan::run(const RunArgs& args) const {
@@ -119,10 +119,10 @@ void CpuPlan::run(const RunArgs& args) const {
   const std::span<Work> all(works, has_shared ? 2 : 1);
 
   // Both works' items of one GEMM are one loop, so that no thread waits between them.
-  const auto for_all_items = [&](auto columns_of, std::int64_t item_columns, auto step) {
-    const Items routed(works[0], columns_of(works[0]), item_columns, space.first_item);
+  const auto for_all_items = [&](auto columns_of, std::int64_t panel_columns, auto step) {
+    const Items routed(works[0], columns_of(works[0]), panel_columns, space.first_item);
     const Items shared =
-        has_shared ? Items(works[1], columns_of(works[1]), item_columns, space.shared_first_item) : routed;
+        has_shared ? Items(works[1], columns_of(works[1]), panel_columns, space.shared_first_item) : routed;
     const std::int64_t split = routed.count();
     threads_.each(split + (has_shared ? shared.count() : 0), [&](std::int64_t i, int) {
       if (i < split)
@@ -148,7 +148,7 @@ void CpuPlan::run(const RunArgs& args) const {
   done("order and quantize");
 
   for_all_items(
-      [](const Work& work) { return work.bank->inter; }, kGemm1Columns,
+      [](const Work& work) { return work.bank->inter; }, kPairLanes,
       [&](const Work& work, const Item& item) { gemm1_activation(kernels_, problem.activation, work, item); });
   done("gemm 1 and activation");
 
@@ -161,7 +161,7 @@ void CpuPlan::run(const RunArgs& args) const {
   }
   if (!works[0].h.empty()) done("requantize");
 
-  for_all_items([](const Work& work) { return work.bank->hidden; }, kGemm2Columns,
+  for_all_items([](const Work& work) { return work.bank->hidden; }, kLanes,
                 [&](const Work& work, const Item& item) { gemm2(kernels_, work, item); });
   done("gemm 2");
 

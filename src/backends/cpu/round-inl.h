@@ -110,42 +110,44 @@ float round_nvfp4(const float* x, std::int64_t k, std::int8_t* q, float* half_sc
   return global_scale;
 }
 
+using D16 = hn::Rebind<std::uint16_t, DU>;
+using V16 = hn::Vec<D16>;
+
+HWY_INLINE V16 bf16_bits(VF values) {
+  const VU bits = hn::BitCast(DU(), values);
+  const VU high = hn::ShiftRight<16>(bits);
+  const VU even = hn::And(high, hn::Set(DU(), 1));
+  const VU number = hn::ShiftRight<16>(hn::Add(hn::Add(bits, hn::Set(DU(), 0x7FFF)), even));
+  const VU quiet = hn::Or(high, hn::Set(DU(), 0x0040));
+  const auto is_nan = hn::Gt(hn::BitCast(DI(), hn::And(bits, hn::Set(DU(), 0x7FFFFFFFu))),
+                             hn::Set(DI(), static_cast<std::int32_t>(kFloatInfBits)));
+  const VI chosen = hn::IfThenElse(is_nan, hn::BitCast(DI(), quiet), hn::BitCast(DI(), number));
+  return hn::DemoteTo(D16(), chosen);  // 0 to 65535: nothing saturates
+}
+
 // x [count] to bf16 bits, any count.
 void round_bf16(const float* x, std::int64_t count, std::uint16_t* out) {
-  const hn::Rebind<std::uint16_t, DU> d16;
   std::int64_t i = 0;
-  for (; i + kVectorLanes <= count; i += kVectorLanes) {
-    const VU bits = hn::BitCast(DU(), hn::LoadU(DF(), x + i));
-    const VU high = hn::ShiftRight<16>(bits);
-    const VU even = hn::And(high, hn::Set(DU(), 1));
-    const VU number = hn::ShiftRight<16>(hn::Add(hn::Add(bits, hn::Set(DU(), 0x7FFF)), even));
-    const VU quiet = hn::Or(high, hn::Set(DU(), 0x0040));
-    const auto is_nan = hn::Gt(hn::BitCast(DI(), hn::And(bits, hn::Set(DU(), 0x7FFFFFFFu))),
-                               hn::Set(DI(), static_cast<std::int32_t>(kFloatInfBits)));
-    const VI chosen = hn::IfThenElse(is_nan, hn::BitCast(DI(), quiet), hn::BitCast(DI(), number));
-    hn::StoreU(hn::DemoteTo(d16, chosen), d16, out + i);  // 0 to 65535: nothing saturates
-  }
+  for (; i + kVectorLanes <= count; i += kVectorLanes) hn::StoreU(bf16_bits(hn::LoadU(DF(), x + i)), D16(), out + i);
   for (; i < count; ++i) out[i] = bf16_from_float(x[i]);
 }
 
 // x [count] to bf16 bits in the order of pairs, count a multiple of 16: elements 1 and 2 of each four change places.
 bool round_bf16_pairs(const float* x, std::int64_t count, std::uint16_t* out) {
-  const hn::FixedTag<std::uint64_t, 2> d64;
-  const hn::FixedTag<std::int16_t, 8> d16;
-  round_bf16(x, count, out);
-  auto tiny = hn::Zero(d16);
-  for (std::int64_t i = 0; i < count; i += 8) {
-    const auto fours = hn::BitCast(d64, hn::LoadU(hn::FixedTag<std::uint16_t, 8>(), out + i));
-    const auto second = hn::And(fours, hn::Set(d64, 0x00000000FFFF0000u));
-    const auto third = hn::And(fours, hn::Set(d64, 0x0000FFFF00000000u));
-    const auto outer = hn::And(fours, hn::Set(d64, 0xFFFF00000000FFFFu));
-    const auto turned = hn::Or(outer, hn::Or(hn::ShiftLeft<16>(second), hn::ShiftRight<16>(third)));
-    hn::StoreU(hn::BitCast(hn::FixedTag<std::uint16_t, 8>(), turned), hn::FixedTag<std::uint16_t, 8>(), out + i);
-    const auto magnitude = hn::And(hn::BitCast(d16, fours), hn::Set(d16, 0x7FFF));
-    const auto is_tiny = hn::And(hn::Gt(magnitude, hn::Zero(d16)), hn::Lt(magnitude, hn::Set(d16, kSmallestPairBf16)));
-    tiny = hn::Or(tiny, hn::VecFromMask(d16, is_tiny));
+  alignas(16) static constexpr std::uint8_t kTurned[16] = {0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15};
+  const hn::Repartition<std::uint8_t, D16> d8;
+  const auto turned = hn::LoadDup128(d8, kTurned);
+  // One less than the magnitude puts zero above all others, so that the least one says whether there is a tiny one.
+  V16 least = hn::Set(D16(), 0xFFFF);
+  for (std::int64_t i = 0; i < count; i += kVectorLanes) {
+    const V16 bits = bf16_bits(hn::LoadU(DF(), x + i));
+    const V16 magnitude = hn::And(bits, hn::Set(D16(), 0x7FFF));
+    least = hn::Min(least, hn::Sub(magnitude, hn::Set(D16(), 1)));
+    hn::StoreU(hn::BitCast(D16(), hn::TableLookupBytes(hn::BitCast(d8, bits), turned)), D16(), out + i);
   }
-  return !hn::AllFalse(d16, hn::MaskFromVec(tiny));
+  std::uint16_t lanes[kVectorLanes];
+  hn::StoreU(least, D16(), lanes);
+  return *std::min_element(lanes, lanes + kVectorLanes) < kSmallestPairBf16 - 1;
 }
 
 // bf16 bits [count] to f32, any count.
