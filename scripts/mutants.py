@@ -7,7 +7,7 @@ tests/mutants.txt lists the bugs. For each one this script copies the mutated fi
 source file that holds or includes it, links the test that must fail with that object (in front of the library; instead of
 the test's own where the source is the test's, as for headers that only tests compile), and runs the test. The tree itself is
 never touched, and the build directory (default: build/cpu, which `make test` leaves) must be up to date for the test
-binaries of the table.
+binaries of the table. A mutant of code that this machine's processor cannot run is left out, and said so.
 
 Exit 0: every mutant was killed. Exit 1, with a line for each: a mutant survived, did not compile, its text is no longer
 in its file exactly once, or its test does not exist, is not one test, or fails without the mutation.
@@ -41,6 +41,7 @@ class Mutant:
     mutated: str = ""
     binary: str = ""
     test: str = ""
+    needs: tuple = ()  # flags of /proc/cpuinfo
 
     @property
     def is_compiled_by_test(self):
@@ -65,12 +66,22 @@ def read_table(path):
             setattr(mutants[-1], name, lines + "\n" + value if lines else value)
         elif key == "test":
             mutants[-1].binary, _, mutants[-1].test = value.partition(" ")
+        elif key == "needs":
+            mutants[-1].needs = tuple(value.split())
         else:
-            raise Broken(f"{path}:{place}: '{key}' is none of mutant, file, -, +, test")
+            raise Broken(f"{path}:{place}: '{key}' is none of mutant, file, -, +, test, needs")
     numbers = [m.number for m in mutants]
     if len(set(numbers)) != len(numbers):
         raise Broken(f"{path}: a number is used twice")
     return mutants
+
+
+def processor_flags():
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return set(next((line for line in lines if line.startswith("flags")), "").split())
 
 
 def run(command, cwd):
@@ -190,6 +201,10 @@ def main():
     if arguments.only:
         asked = {int(n) for n in arguments.only.split(",")}
         mutants = [m for m in mutants if m.number in asked]
+    flags = processor_flags()
+    for mutant in [m for m in mutants if not flags.issuperset(m.needs)]:
+        print(f"{mutant.number:3}  left out, this processor lacks {', '.join(set(mutant.needs) - flags)}: {mutant.what}")
+        mutants.remove(mutant)
     build = Build(arguments.build.resolve())
     work = build.directory / "mutants"
     work.mkdir(exist_ok=True)
