@@ -1,9 +1,12 @@
 // megamoe bench: times one layer of random weights beside what the machine can do at best.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <memory>
 #include <sstream>
+#include <string_view>
+#include <vector>
 
 #include "bench/cuda_layer_timer.h"
 #include "bench/oracle_check.h"
@@ -84,6 +87,10 @@ class Meter {
       message("measuring what the device can do");
       floors_ = bench::measure_device_floors(options.bf16_tflops);
     } else {
+      if (options.graph != Options{}.graph || options.bf16_tflops != 0.0)
+        throw Error(Code::kInvalidArgument,
+                    options.graph != Options{}.graph ? "--graph " + options.graph : "--bf16-tflops",
+                    ": asked of a backend that computes on the host, accepted: of one on a CUDA device");
       read_ = std::make_unique<bench::ReadProbe>(probe_bytes(problem), options.threads);
       compute_ = std::make_unique<bench::ComputeProbe>(options.threads);
     }
@@ -148,10 +155,29 @@ std::shared_ptr<const PreparedWeights> weights_of(const Options& options, const 
   return load_layer(checkpoint, named, options.cache, options.backend);
 }
 
+// The options that say something about runs of a layer.
+std::vector<std::string_view> options_of_runs(const Options& options) {
+  const Options unasked;
+  std::vector<std::string_view> names;
+  const auto add = [&](bool given, std::string_view name) {
+    if (given) names.push_back(name);
+  };
+  add(options.tokens != unasked.tokens, "--tokens");
+  add(options.routing != unasked.routing, "--routing");
+  add(options.isa != unasked.isa, "--isa");
+  add(options.graph != unasked.graph, "--graph");
+  add(options.bf16_tflops != unasked.bf16_tflops, "--bf16-tflops");
+  add(options.cache != unasked.cache, "--cache");
+  add(options.csv != unasked.csv, "--csv");
+  add(options.plot != unasked.plot, "--plot");
+  return names;
+}
+
 int run_stage(const Options& options) {
-  if (options.csv || !options.plot.empty() || !options.cache.empty())
-    throw Error(Code::kInvalidArgument, "--stage ", options.stage, ": asked with --csv, --plot or --cache, accepted: ",
-                "--json or a table, of weights that this call makes");
+  if (const auto names = options_of_runs(options); !names.empty())
+    throw Error(Code::kInvalidArgument, "--stage ", options.stage, ": asked with ",
+                fmt::format("{}", fmt::join(names, ", ")),
+                ", accepted: without, for no layer runs; the result is a table or --json");
   if (options.backend.starts_with("cuda"))
     throw Error(Code::kInvalidArgument, "--stage ", options.stage, ": asked with --backend ", options.backend,
                 ", accepted: a backend of the host, whose memory is the floor");

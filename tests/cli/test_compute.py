@@ -245,7 +245,9 @@ class Bench(CommandLine):
         text = self.ok("bench", "--stage", "prepare", "--problem", "h=64 i=64 e=8 k=2", "--seconds", 0.02, "--repeat", 1,
                        "--quiet")
         self.assertIn("times as long", text)
-        self.refused(2, "--stage", "bench", "--stage", "quantize", "--problem", "h=64 i=64 e=8 k=2", "--csv")
+        for option in (["--csv"], ["--tokens", 1], ["--routing", "zipf:1"], ["--graph", "chain"]):
+            self.refused(2, f"--stage quantize: asked with {option[0]}", "bench", "--stage", "quantize", "--problem",
+                         "h=64 i=64 e=8 k=2", *option)
         self.refused(2, "--backend", "bench", "--stage", "prepare", "--problem", "h=64 i=64 e=8 k=2", "--backend", "cuda")
 
     def test_a_result_for_each_routing(self):
@@ -268,6 +270,10 @@ class Bench(CommandLine):
         for name in ("problem", "plan", "tokens", "median_us", "dropped", "read_share"):
             self.assertIn(name, titles)
         self.refused(2, "--csv", "bench", "--problem", "h=64 i=64 e=8 k=2", "--csv", "--json")
+
+    def test_what_only_a_device_understands_is_refused_on_the_host(self):
+        for option in (["--graph", "chain"], ["--bf16-tflops", 700]):
+            self.refused(2, f"{option[0]}", "bench", "--problem", "h=64 i=64 e=8 k=2", "--backend", "cpu", *option)
 
     def test_the_picture_is_svg_with_a_point_for_each_result(self):
         self.ok("bench", "--problem", "h=64 i=64 e=8 k=2 a=int8", "--tokens", "1,5,9", "--seconds", 0.02, "--repeat", 2,
