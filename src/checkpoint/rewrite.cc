@@ -133,7 +133,7 @@ void rewrite(const Model& model, const std::string& out, const RewriteOptions& o
     const std::unique_ptr<SafetensorsWriter> writer = next.valid() ? next.get() : create(at);
     const auto following = std::find(is_finished.begin() + at + 1, is_finished.end(), false);
     if (following != is_finished.end())
-      next = std::async(create, static_cast<std::uint32_t>(following - is_finished.begin()));
+      next = std::async(std::launch::async, create, static_cast<std::uint32_t>(following - is_finished.begin()));
     SourceDigests sources(shards[at].sources);
     for (const Tensor* tensor : shards[at].copied) {
       sources.set(*tensor, writer->write(tensor->name, tensor->view));

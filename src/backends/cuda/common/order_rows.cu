@@ -21,6 +21,7 @@ constexpr std::int64_t kOneBlockChoices = 2048;  // more than these are worth a 
 constexpr std::int64_t kBlockChoices = 1024;     // of each block then, or more
 constexpr std::int64_t kBlocksMax = 128;
 constexpr std::int64_t kCountBytesMax = 160 << 10;  // of shared memory
+constexpr std::int64_t kUnaskedBytes = 47 << 10;    // of it that a launch may have anyway, 1 KiB kept for the scan's
 constexpr int kScratchWarps = 8;
 constexpr int kWarpsAtOnce = 8;    // whose counts a thread has in registers
 constexpr int kBlocksAtOnce = 16;  // the same
@@ -239,6 +240,14 @@ __global__ void __launch_bounds__(kThreads) megamoe_order_rows_scratch(OrderRows
   order(call, kScratchWarps, static_cast<std::int32_t*>(call.scratch), nullptr);
 }
 
+// Only layers of many hundred experts take so much. Not this call's bytes: it holds for the process, and another thread
+// may be about to launch with more.
+void ask_for_shared(const void* kernel, std::int64_t bytes) {
+  if (bytes <= kUnaskedBytes) return;
+  cuda_check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kCountBytesMax),
+             "order rows: shared memory");
+}
+
 }  // namespace
 
 std::size_t order_rows_scratch_bytes(std::int64_t tokens, std::int64_t top_k, std::int64_t experts) {
@@ -252,17 +261,15 @@ void order_rows(const OrderRows& call, cudaStream_t stream) {
   const std::int64_t blocks = blocks_for(choices);
   const std::int64_t warps = counting_warps(call.experts, (choices + blocks - 1) / blocks);
   if (warps == 0) return launch(megamoe_order_rows_scratch, 1, kThreads, 0, stream, call);
-  // Not this call's bytes: it holds for the process, and another thread may be about to launch with more.
-  for (const void* kernel :
-       {reinterpret_cast<const void*>(megamoe_count_rows), reinterpret_cast<const void*>(megamoe_order_rows)})
-    cuda_check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kCountBytesMax),
-               "order rows: shared memory");
   const auto grid = static_cast<unsigned>(blocks);
-  if (blocks > 1)
-    launch(megamoe_count_rows, grid, kThreads, static_cast<std::size_t>(call.experts) * sizeof(std::int32_t), stream,
-           call);
-  launch(megamoe_order_rows, grid, kThreads, static_cast<std::size_t>(table_bytes(call.experts, warps)), stream, call,
-         warps);
+  if (blocks > 1) {
+    const std::int64_t bytes = call.experts * static_cast<std::int64_t>(sizeof(std::int32_t));
+    ask_for_shared(reinterpret_cast<const void*>(megamoe_count_rows), bytes);
+    launch(megamoe_count_rows, grid, kThreads, static_cast<std::size_t>(bytes), stream, call);
+  }
+  const std::int64_t bytes = table_bytes(call.experts, warps);
+  ask_for_shared(reinterpret_cast<const void*>(megamoe_order_rows), bytes);
+  launch(megamoe_order_rows, grid, kThreads, static_cast<std::size_t>(bytes), stream, call, warps);
 }
 
 }  // namespace megamoe::cuda

@@ -149,6 +149,9 @@ enum class EpilogueCase : std::uint8_t {
   kNvfp4,  // the same with scales of rows, and h in f32
 };
 
+// Of a thread's columns, two in each 8, how far the i-th is from the first.
+__device__ constexpr int column_step(int i) { return i / 2 * 8 + i % 2; }
+
 // `warp` of the panel's eight, each 16 rows.
 template <GemmKind Kind, bool kLookedUp = false>
 class Epilogue;
@@ -249,7 +252,7 @@ class Epilogue<GemmKind::kGateUp, kLookedUp> {
   }
 
  private:
-  __device__ __forceinline__ int column(int n0, int i) const { return n0 + i / 2 * 8 + lane_ % 4 * 2 + i % 2; }
+  __device__ __forceinline__ int column(int n0, int i) const { return n0 + lane_ % 4 * 2 + column_step(i); }
 
   template <int Count>
   __device__ __forceinline__ void store_f32(const float (&h)[Count], int n0) const {
@@ -259,7 +262,7 @@ class Epilogue<GemmKind::kGateUp, kLookedUp> {
     float* const to = gemm_.h_f32 + rows_.row(first) * channels + group_ + lane_ / 4;
 #pragma unroll
     for (int i = 0; i < Count; ++i) {
-      const int n = column(0, i) - column(0, 0);
+      const int n = column_step(i);
       ptx::store_if(n < left, to + std::int64_t{n} * channels, h[i]);
     }
   }
@@ -375,21 +378,21 @@ class Epilogue<GemmKind::kDown, kLookedUp> {
       std::uint16_t* const to = out_bf16_ + std::int64_t{first} * channels;
 #pragma unroll
       for (int i = 0; i < 2 * Blocks; ++i) {
-        const int n = column(0, i) - column(0, 0);
+        const int n = column_step(i);
         ptx::store_if(n < left, to + std::int64_t{n} * channels, ptx::pack_bf16(y0[i], y1[i]));
       }
     } else {
       float* const to = out_ + std::int64_t{first} * channels;
 #pragma unroll
       for (int i = 0; i < 2 * Blocks; ++i) {
-        const int n = column(0, i) - column(0, 0);
+        const int n = column_step(i);
         ptx::store_if(n < left, to + std::int64_t{n} * channels, y0[i], y1[i]);
       }
     }
   }
 
  private:
-  __device__ __forceinline__ int column(int n0, int i) const { return n0 + i / 2 * 8 + lane_ % 4 * 2 + i % 2; }
+  __device__ __forceinline__ int column(int n0, int i) const { return n0 + lane_ % 4 * 2 + column_step(i); }
 
   const Gemm& gemm_;
   TileRows<kLookedUp> rows_;

@@ -38,8 +38,9 @@ using Kernels = std::array<const Kernel*, cuda::kTileLists>;
 inline constexpr int kFew = 0, kUsual = 1, kMany = 2;
 
 // One launch a kernel, with its list of tiles. Each is a persistent grid, as many blocks as the device holds at one
-// time, whatever the rows. It may start before the kernel in front has ended, and all but the first work beside it. The
-// counters of a launch's claims lie `claims` behind those of the launch in front, the first one's are gemm's.
+// time, whatever the rows. It may start before the kernel in front has ended, and all but the first work beside it; the
+// first does where gemm.beside_previous is set. The counters of a launch's claims lie `claims` behind those of the
+// launch in front, the first one's are gemm's.
 void launch(const Kernels& kernels, const cuda::TileLists& lists, GemmKind kind, const Gemm& gemm, std::int64_t claims,
             int multiprocessors, cudaStream_t stream);
 

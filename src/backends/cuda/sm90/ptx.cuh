@@ -93,8 +93,7 @@ __device__ __forceinline__ void add_release(std::int32_t* to, std::int32_t more)
 // Between ordinary accesses to global memory and bulk copies of the same bytes.
 __device__ __forceinline__ void fence_async_global() { asm volatile("fence.proxy.async.global;" ::: "memory"); }
 
-// ---- stores that a predicate guards (9.7.9.11), where a branch would cost more than the store
-// ------------------------
+// ---- stores under a predicate (9.7.9.11), where a branch would cost more --------------------------------------------
 
 template <class T>
 __device__ __forceinline__ void store_if(bool wanted, T* to, std::uint32_t bits) {

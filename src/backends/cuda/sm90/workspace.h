@@ -62,8 +62,8 @@ struct Sm90Plan::Workspace {
     // Counters are zeroed as one array, from its start to the last that a call needs: nothing lies between them.
     const Largest& routed_most = plan.routed_most_;
     const Largest& shared_most = plan.shared_most_;
-    const auto count = [](const Largest& most) { return most.ready + most.finished + most.arrivals; };
-    counters = carver.take<std::int32_t>(kClaims + count(routed_most) + count(shared_most));
+    const auto counters_of = [](const Largest& most) { return most.ready + most.finished + most.arrivals; };
+    counters = carver.take<std::int32_t>(kClaims + counters_of(routed_most) + counters_of(shared_most));
     auto rest = counters.subspan(kClaims);
     const auto take_counters = [&](std::int64_t count) {
       const auto taken = rest.first(static_cast<std::size_t>(count));

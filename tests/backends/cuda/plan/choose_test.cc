@@ -38,7 +38,7 @@ TEST(choose, every_kernel_is_taken_by_a_published_shape) {
   for (const Kernel& kernel : kernels()) EXPECT_EQ(taken.count(kernel.name), 1u) << kernel.name;
 }
 
-// Lists of tiles ascend (TileLists): an expert goes to the first that holds its rows.
+// Lists of tiles ascend (TileLists): an expert goes to the first that needs no more tiles for it than the last.
 TEST(choose, companions_hold_fewer_and_more_rows_and_read_the_same_weights) {
   int with_few = 0, with_many = 0;
   for (const Kernel& kernel : kernels()) {
