@@ -177,6 +177,9 @@ int run(const Options& options) {
   const bool is_dir = std::filesystem::is_directory(options.what);
   if (!is_dir && options.what.find('=') == std::string::npos)
     throw Error(Code::kBadFile, options.what, ": neither a directory nor the text of a problem (\"t=64 e=8 k=2 ...\")");
+  if (!options.isa.empty() && options.backend == "auto")
+    throw Error(Code::kInvalidArgument, "--isa ", options.isa,
+                ": asked with --backend auto, which judges every backend, accepted: with --backend cpu");
   std::vector<Finding> problems;
   if (is_dir) problems = inspect(options.what).problems;
   std::vector<Line> lines;

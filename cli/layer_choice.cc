@@ -84,7 +84,8 @@ void add_isa_option(Verb& verb, std::string& isa) {
   std::string names;
   for (const std::string& name : cpu_instruction_sets()) names += (names.empty() ? "" : ", ") + name;
   verb.text("--isa", isa,
-            "Instruction set of backend cpu, here one of " + names + "; without it MEGAMOE_ISA, or the first of these");
+            "Instruction set of backend cpu, here one of " + names +
+                "; without it MEGAMOE_ISA, or the first of these; other backends refuse it");
 }
 
 void add_threads_option(Verb& verb, int& threads) { verb.integer("--threads", threads, 0, "0 = all of this machine"); }

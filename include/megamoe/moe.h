@@ -218,7 +218,8 @@ struct PlanOptions {
   std::int64_t max_tokens = 0;
   int threads = 0;  // 0 = all of the machine
   // Backend cpu: the instruction set of its kernels, as cpu_instruction_sets() has them; empty: the environment's
-  // MEGAMOE_ISA, or the best of this machine. kUnsupported for one that is not there. Others take no notice.
+  // MEGAMOE_ISA, or the best of this machine. kUnsupported for one that is not there. Other backends take no notice of
+  // MEGAMOE_ISA, and refuse an isa: kInvalidArgument.
   std::string isa;
 };
 

@@ -57,6 +57,8 @@ class Backend {
   virtual std::string refusal(const Problem& problem) const = 0;
   // The reason why it takes none on this machine or in this build; empty if it does.
   virtual std::string absence() const { return {}; }
+  // Whether its plans take a PlanOptions::isa; where not, Plan refuses one.
+  virtual bool takes_isa() const noexcept { return false; }
   virtual std::shared_ptr<const PreparedWeights> prepare(const Problem& problem, const ExpertSource& source,
                                                          int threads) const = 0;
   // `weights` are this backend's own.

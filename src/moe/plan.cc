@@ -91,8 +91,13 @@ Plan::Plan(std::shared_ptr<const PreparedWeights> weights, const PlanOptions& op
   if (weights_ == nullptr) throw Error(Code::kInvalidArgument, "plan: asked without weights, accepted: prepared ones");
   if (const std::int64_t most = most_tokens(weights_->problem()); options.max_tokens < 0 || options.max_tokens > most)
     throw Error(Code::kInvalidArgument, "max_tokens: asked ", options.max_tokens, ", accepted: 0 to ", most);
-  for (const Backend* backend : backends())
-    if (backend->name() == weights_->backend()) impl_ = backend->plan(weights_, options_);
+  for (const Backend* backend : backends()) {
+    if (backend->name() != weights_->backend()) continue;
+    if (!options.isa.empty() && !backend->takes_isa())
+      throw Error(Code::kInvalidArgument, "isa: asked ", options.isa, " of backend ", backend->name(),
+                  ", which has no choice of them, accepted: of backend cpu");
+    impl_ = backend->plan(weights_, options_);
+  }
   if (impl_ == nullptr) throw Error(Code::kInternal, "plan: weights of an unknown backend '", weights_->backend(), "'");
 }
 

@@ -172,6 +172,18 @@ class Verify(CommandLine):
                 self.refused(3, hopper["refusal"], *arguments, "--backend", "cuda")
         self.refused(2, "--backend", "verify", problem, "--backend", "sm90")
 
+    def test_an_instruction_set_is_refused_where_none_is_chosen(self):
+        """But MEGAMOE_ISA is a default of backend cpu, and nothing to others."""
+        problem = "t=2 e=2 k=1 h=64 i=32"
+        layer = ["--problem", problem[4:], "--backend", "reference"]
+        for arguments in (["verify", problem, "--backend", "reference"], ["plan", *layer], ["bench", *layer],
+                          ["run", "nvfp4", "--layer", 0, "--input", "states.safetensors:x", "--backend", "reference"]):
+            self.refused(2, "isa: asked AVX2 of backend reference, which has no choice of them, accepted: of backend cpu",
+                         *arguments, "--isa", "AVX2")
+        self.refused(2, "--isa AVX2: asked with --backend auto", "verify", problem, "--isa", "AVX2")
+        done = self.call("verify", problem, "--backend", "reference", MEGAMOE_ISA="AVX1024")
+        self.assertEqual(done.returncode, 0, done.stderr)
+
     def test_one_backend(self):
         result = self.json("verify", "t=2 e=2 k=1 h=64 i=32", "--backend", "reference")
         self.assertEqual([check["backend"] for check in result["checks"]], ["reference"])

@@ -63,6 +63,18 @@ TEST(refusal, more_tokens_than_a_workspace_can_count) {
                  [&] { Plan(weights, {.max_tokens = asked, .threads = 1}); });
 }
 
+TEST(refusal, an_instruction_set_of_a_backend_without_a_choice) {
+  const Case c = make_case(parse_test_problem("t=1 h=32 i=32 e=2 k=1"));
+  for_each_backend(c.test.problem, [&](std::string_view backend) {
+    if (backend == "cpu") return;
+    const auto weights = prepare(c.test.problem, c.weights, {.backend = std::string(backend)});
+    expect_error(Code::kInvalidArgument,
+                 "isa: asked AVX2 of backend " + std::string(backend) +
+                     ", which has no choice of them, accepted: of backend cpu",
+                 [&] { Plan(weights, {.max_tokens = 1, .threads = 1, .isa = "AVX2"}); });
+  });
+}
+
 TEST(refusal, static_scales_that_the_checkpoint_does_not_have) {
   Case c = make_case(parse_test_problem("t=1 h=32 i=32 e=2 k=1 w=nvfp4 a=nvfp4 scale=static"));
   c.weights.experts[1].down_input_scale = 0.0f;

@@ -28,6 +28,8 @@ class CpuBackend : public Backend {
     return {};
   }
 
+  bool takes_isa() const noexcept override { return true; }
+
   std::shared_ptr<const PreparedWeights> prepare(const Problem& problem, const ExpertSource& source,
                                                  int threads) const override {
     return std::make_shared<cpu::CpuWeights>(problem, source, threads);
