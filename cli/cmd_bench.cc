@@ -79,18 +79,28 @@ std::size_t probe_bytes(const Problem& problem) {
   return std::min(kProbeBytes, static_cast<std::size_t>(free / 2));
 }
 
+// The options that say something about a backend of the other kind.
+void refuse_options_of_others(const Options& options, bool on_device) {
+  const Options unasked;
+  if (on_device && options.repeat != unasked.repeat)
+    throw Error(Code::kInvalidArgument, "--repeat ", options.repeat,
+                ": asked of a backend on a CUDA device, accepted: of one that computes on the host");
+  if (!on_device && (options.graph != unasked.graph || options.bf16_tflops != unasked.bf16_tflops))
+    throw Error(Code::kInvalidArgument, options.graph != unasked.graph ? "--graph " + options.graph : "--bf16-tflops",
+                ": asked of a backend that computes on the host, accepted: of one on a CUDA device");
+}
+
 // Times plans where they compute: on the host beside a probe of its memory, on a device beside its floors.
 class Meter {
  public:
   Meter(const Problem& problem, const Options& options) : options_(options) {
-    if (runs_on_device(problem, options.backend)) {
+    const bool on_device = runs_on_device(problem, options.backend);
+    // A device that was asked for by name may not be there; prepare says so.
+    refuse_options_of_others(options, on_device || options.backend.starts_with("cuda"));
+    if (on_device) {
       message("measuring what the device can do");
       floors_ = bench::measure_device_floors(options.bf16_tflops);
     } else {
-      if (options.graph != Options{}.graph || options.bf16_tflops != 0.0)
-        throw Error(Code::kInvalidArgument,
-                    options.graph != Options{}.graph ? "--graph " + options.graph : "--bf16-tflops",
-                    ": asked of a backend that computes on the host, accepted: of one on a CUDA device");
       read_ = std::make_unique<bench::ReadProbe>(probe_bytes(problem), options.threads);
       compute_ = std::make_unique<bench::ComputeProbe>(options.threads);
     }

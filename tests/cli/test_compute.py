@@ -287,6 +287,11 @@ class Bench(CommandLine):
         for option in (["--graph", "chain"], ["--bf16-tflops", 700]):
             self.refused(2, f"{option[0]}", "bench", "--problem", "h=64 i=64 e=8 k=2", "--backend", "cpu", *option)
 
+    def test_what_only_the_host_understands_is_refused_on_a_device(self):
+        """By the name of the backend: a machine without the device says the same."""
+        self.refused(2, "--repeat 3: asked of a backend on a CUDA device", "bench", "--problem", "h=64 i=64 e=8 k=2",
+                     "--backend", "cuda", "--repeat", 3)
+
     def test_the_picture_is_svg_with_a_point_for_each_result(self):
         self.ok("bench", "--problem", "h=64 i=64 e=8 k=2 a=int8", "--tokens", "1,5,9", "--seconds", 0.02, "--repeat", 2,
                 "--quiet", "--routing", "uniform,zipf:1", "--plot", "times.svg")
@@ -296,7 +301,7 @@ class Bench(CommandLine):
         self.assertEqual(text.count('r="3.5"'), 2 * 2 * 3)
         for words in ("tokens of a call", "Time of a layer", "Share of the floor", "zipf:1"):
             self.assertIn(words, text)
-        self.refused(4, "nowhere", "bench", "--problem", "h=64 i=64 e=8 k=2", "--seconds", 0.02, "--repeat", 1,
+        self.refused(4, "nowhere", "bench", "--problem", "h=64 i=64 e=8 k=2 a=int8", "--seconds", 0.02, "--repeat", 1,
                      "--tokens", 1, "--plot", "nowhere/times.svg")
 
     def test_a_forced_instruction_set_is_the_one_that_runs(self):
