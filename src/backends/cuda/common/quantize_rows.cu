@@ -248,11 +248,7 @@ __global__ void __launch_bounds__(kMaxThreads) megamoe_quantize_wide_rows(Quanti
 }
 
 template <class Block, BlockRecipe kRecipe>
-void launch_rows(const QuantizeRows& call, cudaStream_t stream) {
-  int device = 0;
-  int multiprocessors = 0;
-  cuda_check(cudaGetDevice(&device), "quantize rows: device");
-  cuda_check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device), "quantize rows: device");
+void launch_rows(const QuantizeRows& call, int multiprocessors, cudaStream_t stream) {
   const std::int64_t blocks = call.cols / kNvfp4Block;
   const bool wide = blocks > kMaxThreads;
   const std::int64_t threads = wide ? kMaxThreads : (blocks + kWarp - 1) / kWarp * kWarp;
@@ -265,7 +261,7 @@ void launch_rows(const QuantizeRows& call, cudaStream_t stream) {
 
 }  // namespace
 
-void quantize_rows(const QuantizeRows& call, cudaStream_t stream) {
+void quantize_rows(const QuantizeRows& call, int multiprocessors, cudaStream_t stream) {
   if (call.max_rows == 0) return;
   if (call.cols <= 0 || call.cols % kNvfp4Block != 0)
     throw Error(Code::kInvalidArgument, "quantize rows: asked ", call.cols, " columns, accepted: multiples of ",
@@ -278,7 +274,7 @@ void quantize_rows(const QuantizeRows& call, cudaStream_t stream) {
   const auto launch_recipe =
       bf16 ? (rne ? launch_rows<Bf16Block, BlockRecipe::kRne> : launch_rows<Bf16Block, BlockRecipe::kBridge>)
            : (rne ? launch_rows<F32Block, BlockRecipe::kRne> : launch_rows<F32Block, BlockRecipe::kBridge>);
-  launch_recipe(call, stream);
+  launch_recipe(call, multiprocessors, stream);
 }
 
 }  // namespace megamoe::cuda

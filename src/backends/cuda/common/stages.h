@@ -105,7 +105,8 @@ struct QuantizeRows {
   // scheduled while this one waits.
   bool next_may_start = false;
 };
-void quantize_rows(const QuantizeRows& call, cudaStream_t stream);
+// At most as many blocks as the device, of so many multiprocessors, runs at the same time.
+void quantize_rows(const QuantizeRows& call, int multiprocessors, cudaStream_t stream);
 
 // ---- Combine --------------------------------------------------------------------------------------------------------
 

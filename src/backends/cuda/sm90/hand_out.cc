@@ -70,7 +70,7 @@ void Sm90Plan::hand_out(const RunArgs& args, const Workspace& space) const {
         call.experts = problem.experts;
       }
     }
-    cuda::quantize_rows(call, static_cast<cudaStream_t>(args.stream));
+    cuda::quantize_rows(call, multiprocessors_, static_cast<cudaStream_t>(args.stream));
     cuda_check(cudaStreamSynchronize(static_cast<cudaStream_t>(args.stream)), "intermediate");
     fetch(to.codes, codes.data(), count * bank.inter() / 2);
     fetch(to.sf, sf.data(), count * bank.inter() / kNvfp4Block);

@@ -242,7 +242,7 @@ void CudaOps::deinterleave_quantize(const DeinterleaveQuantize& call) const {
                        .codes = call.codes,
                        .sf = call.sf,
                        .global_scale = call.row_global_scale},
-                      static_cast<cudaStream_t>(call.stream));
+                      multiprocessors_, static_cast<cudaStream_t>(call.stream));
 }
 
 }  // namespace megamoe

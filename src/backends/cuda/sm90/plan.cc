@@ -187,7 +187,7 @@ void Sm90Plan::run(const RunArgs& args) const {
       call.row_begin = space.order.row_begin;
       call.experts = problem.experts;
     }
-    cuda::quantize_rows(call, stream);
+    cuda::quantize_rows(call, multiprocessors_, stream);
     done("quantize x");
   };
   const auto quantize_h = [&](const ExpertBank& bank, const Rows& rows, const Choice& choice, bool routed) {
@@ -205,7 +205,7 @@ void Sm90Plan::run(const RunArgs& args) const {
       call.row_begin = space.order.row_begin;
       call.experts = problem.experts;
     }
-    cuda::quantize_rows(call, stream);
+    cuda::quantize_rows(call, multiprocessors_, stream);
   };
 
   // Both GEMMs of a bank.

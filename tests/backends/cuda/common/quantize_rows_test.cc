@@ -69,6 +69,12 @@ const std::array<Kind, 16>& kinds() {
   return all;
 }
 
+int multiprocessors_of_device() {
+  std::string reason;
+  static const int count = current_device(reason).multiprocessors;
+  return count;
+}
+
 struct Case {
   std::int64_t rows;
   std::int64_t cols;
@@ -78,12 +84,14 @@ struct Case {
   std::int64_t top_k = 0;        // above 0: gathered
   std::vector<float> statics{};  // one: of every row; more: of experts, by row_begin
   bool counts_rows = false;      // fewer rows than the grid covers, said on the device
+  int multiprocessors = multiprocessors_of_device();
 };
 
 std::string describe(const Case& c) {
   return std::string(quant_recipe_name(c.recipe)) + (c.f32 ? " f32 " : " bf16 ") + std::to_string(c.rows) + " x " +
          std::to_string(c.cols) + ", deinterleave " + std::to_string(c.deinterleave) + ", top_k " +
-         std::to_string(c.top_k) + ", " + std::to_string(c.statics.size()) + " static scales";
+         std::to_string(c.top_k) + ", " + std::to_string(c.statics.size()) + " static scales, " +
+         std::to_string(c.multiprocessors) + " multiprocessors";
 }
 
 // Returns how many values were compared.
@@ -141,7 +149,7 @@ std::int64_t check(const Case& c) {
   call.sf = sf.data();
   call.values = values.data();
   call.global_scale = global_scale.data();
-  quantize_rows(call, nullptr);
+  quantize_rows(call, c.multiprocessors, nullptr);
   const auto got_codes = codes.host();
   const auto got_sf = sf.host();
   const auto got_values = values.host();
@@ -236,6 +244,19 @@ TEST_F(QuantizeRowsOnDevice, gate_groups_of_an_interleaved_result_are_taken) {
   check({.rows = 5, .cols = 16'448, .deinterleave = 8});
 }
 
+TEST_F(QuantizeRowsOnDevice, any_number_of_multiprocessors_gives_the_same_bytes) {
+  for (const int multiprocessors : {1, 7, 1000})
+    for (const std::int64_t cols : {512, 7168, 16'400}) {
+      check({.rows = 200, .cols = cols, .multiprocessors = multiprocessors});
+      check({.rows = 200,
+             .cols = cols,
+             .f32 = true,
+             .top_k = 3,
+             .counts_rows = true,
+             .multiprocessors = multiprocessors});
+    }
+}
+
 TEST_F(QuantizeRowsOnDevice, refuses_shapes_that_are_not_whole_blocks) {
   const DeviceArray<std::uint16_t> from(64);
   QuantizeRows call;
@@ -244,7 +265,7 @@ TEST_F(QuantizeRowsOnDevice, refuses_shapes_that_are_not_whole_blocks) {
   for (const auto& [cols, group] : {std::array<std::int64_t, 2>{24, 0}, {0, 0}, {32, 4}, {48, 32}}) {
     call.cols = cols;
     call.deinterleave = group;
-    EXPECT_ANY_THROW(quantize_rows(call, nullptr)) << cols << ", " << group;
+    EXPECT_ANY_THROW(quantize_rows(call, multiprocessors_of_device(), nullptr)) << cols << ", " << group;
   }
 }
 
