@@ -1,6 +1,5 @@
 #include "bench/read_probe.h"
 
-#include <sys/mman.h>
 #include <tbb/blocked_range.h>
 #include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
@@ -50,21 +49,13 @@ std::size_t available_memory() {
 }
 
 ReadProbe::ReadProbe(std::size_t bytes, int threads)
-    : bytes_(bytes), threads_(threads > 0 ? threads : tbb::this_task_arena::max_concurrency()) {
-  void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) throw Error(Code::kOutOfMemory, "read probe: no memory for ", bytes_, " bytes");
-  data_ = static_cast<std::byte*>(memory);
-#ifdef MADV_HUGEPAGE
-  madvise(data_, bytes_, MADV_HUGEPAGE);  // advice: where it is refused, small pages are measured
-#endif
-  std::memset(data_, 1, bytes_);
+    : memory_(bytes), threads_(threads > 0 ? threads : tbb::this_task_arena::max_concurrency()) {
+  std::memset(memory_.bytes().data(), 1, bytes);
 }
 
-ReadProbe::~ReadProbe() { munmap(data_, bytes_); }
-
 double ReadProbe::read_once() {
-  const std::size_t chunks = bytes_ / kChunk;
-  const auto* words = reinterpret_cast<const std::uint64_t*>(data_);
+  const std::size_t chunks = memory_.bytes().size() / kChunk;
+  const auto* words = reinterpret_cast<const std::uint64_t*>(memory_.bytes().data());
   std::atomic<std::size_t> wrong = 0;
   tbb::task_arena arena(threads_);
   const auto start = std::chrono::steady_clock::now();

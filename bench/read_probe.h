@@ -4,6 +4,8 @@
 
 #include <cstddef>
 
+#include "bench/new_pages.h"
+
 namespace megamoe::bench {
 
 // Bytes that may be taken for a measurement now; 0 where the system does not tell.
@@ -13,16 +15,12 @@ class ReadProbe {
  public:
   // Takes `bytes` of memory, more than any cache holds; it is read in linear pieces of 4 MiB.
   ReadProbe(std::size_t bytes, int threads);
-  ~ReadProbe();
-  ReadProbe(const ReadProbe&) = delete;
-  ReadProbe& operator=(const ReadProbe&) = delete;
 
   double read_once();  // bytes per second of one pass over the buffer
 
  private:
-  std::byte* data_ = nullptr;
-  std::size_t bytes_ = 0;
-  int threads_ = 1;
+  NewPages memory_;
+  int threads_;
 };
 
 }  // namespace megamoe::bench

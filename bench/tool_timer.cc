@@ -1,6 +1,5 @@
 #include "bench/tool_timer.h"
 
-#include <sys/mman.h>
 #include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
 
@@ -9,6 +8,7 @@
 #include <cstring>
 #include <functional>
 
+#include "bench/new_pages.h"
 #include "bench/read_probe.h"
 #include "bench/synthetic.h"
 #include "megamoe/error.h"
@@ -32,25 +32,6 @@ void on_threads(int threads, std::int64_t steps, const std::function<void(std::i
   tbb::task_arena arena(threads > 0 ? threads : tbb::this_task_arena::max_concurrency());
   arena.execute([&] { tbb::parallel_for(std::int64_t{0}, steps, step); });
 }
-
-// Memory as AlignedBuffer of backend cpu takes it: new pages, huge where the system has such.
-class NewMemory {
- public:
-  explicit NewMemory(std::size_t bytes) : bytes_(bytes) {
-    void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) throw Error(Code::kOutOfMemory, "bench: no memory for ", bytes_, " bytes");
-    data_ = static_cast<std::byte*>(memory);
-    madvise(data_, bytes_, MADV_HUGEPAGE);
-  }
-  NewMemory(const NewMemory&) = delete;
-  NewMemory& operator=(const NewMemory&) = delete;
-  ~NewMemory() { munmap(data_, bytes_); }
-  std::byte* data() const { return data_; }
-
- private:
-  std::size_t bytes_;
-  std::byte* data_;
-};
 
 // Of at most kCopyChunk bytes each.
 std::vector<std::span<const std::byte>> pieces_of(const std::vector<std::span<const std::byte>>& memory) {
@@ -219,12 +200,12 @@ ToolMeasurement measure_prepare(const Problem& problem, const ExpertSource& sour
   }
   const auto copy = [&] {
     weights.reset();  // as the next pass will have it
-    std::unique_ptr<NewMemory> to;
+    std::unique_ptr<NewPages> to;
     return seconds_of([&] {
-      to = std::make_unique<NewMemory>(bytes);
+      to = std::make_unique<NewPages>(bytes);
       on_threads(options.threads, static_cast<std::int64_t>(pieces.size()), [&](std::int64_t i) {
         const std::span<const std::byte> piece = pieces[static_cast<std::size_t>(i)];
-        std::memcpy(to->data() + begins[static_cast<std::size_t>(i)], piece.data(), piece.size());
+        std::memcpy(to->bytes().data() + begins[static_cast<std::size_t>(i)], piece.data(), piece.size());
       });
     });
   };

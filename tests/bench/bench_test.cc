@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstring>
 #include <set>
 
 #include "bench/layer_timer.h"
 #include "bench/model_shapes.h"
+#include "bench/new_pages.h"
 #include "bench/oracle_check.h"
 #include "bench/random_bits.h"
 #include "bench/synthetic.h"
@@ -171,6 +173,20 @@ TEST(rotation, keeps_how_many_rows_the_experts_of_a_batch_have) {
     EXPECT_EQ(loads(batches[b], 20), loads(before[b], 20));
     for (std::size_t i = 0; i < batches[b].topk_ids.size(); ++i)
       EXPECT_EQ(batches[b].topk_ids[i] < 0, before[b].topk_ids[i] < 0);
+  }
+}
+
+TEST(new_pages, are_zero_and_refused_with_their_size) {
+  const NewPages pages(100'000);
+  ASSERT_EQ(pages.bytes().size(), 100'000u);
+  EXPECT_TRUE(std::ranges::all_of(pages.bytes(), [](std::byte b) { return b == std::byte{0}; }));
+  pages.bytes().back() = std::byte{1};
+  try {
+    const NewPages too_many(std::size_t{1} << 60);
+    ADD_FAILURE() << "got them";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Code::kOutOfMemory);
+    EXPECT_STREQ(error.what(), "memory for a measurement: asked 1152921504606846976 bytes, the system refused");
   }
 }
 
