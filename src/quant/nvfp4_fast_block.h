@@ -23,7 +23,8 @@ struct StepReciprocal {
 
   MEGAMOE_HD static StepReciprocal of(float step) {
     const float high = 1.0f / step;
-    const float remainder = std::fma(-step, high, 1.0f);  // exact; 1 / step = high * (1 + remainder + remainder^2 + ...)
+    // Exact; 1 / step = high * (1 + remainder + remainder^2 + ...).
+    const float remainder = std::fma(-step, high, 1.0f);
     const float low = remainder * high;
     // Without the second power one step of the 2^23, the largest below a power of two, goes wrong.
     return {high, std::fma(low, remainder, low)};

@@ -40,7 +40,8 @@ struct Element {
   double extra = 0.0;  // error of the shared gate, and of rows rounded to bf16
 };
 
-// `bias_weight` is what the bias is multiplied with beside `weight`; `rounding` is the relative error of y's own format.
+// `bias_weight` is what the bias is multiplied with beside `weight`; `rounding` is the relative error of y's own
+// format.
 void add_row(const Expert& expert, const std::vector<double>& down, const std::vector<double>& h, Bounded weight,
              double bias_weight, double rounding, std::span<Element> out) {
   for (std::size_t n = 0; n < out.size(); ++n) {
@@ -121,7 +122,8 @@ Report check_output(const Layer& layer, const Batch& batch, const Intermediate& 
     const std::vector<double> down = decode(layer.shared.down);
     for (std::int64_t t = 0; t < batch.tokens; ++t)
       add_row(layer.shared, down, decode(got.shared, t),
-              shared_factor(layer, batch.x.subspan(static_cast<std::size_t>(t) * hidden, hidden)), 1.0, 0.0, row_of_want(t));
+              shared_factor(layer, batch.x.subspan(static_cast<std::size_t>(t) * hidden, hidden)), 1.0, 0.0,
+              row_of_want(t));
   }
 
   Report report;
