@@ -48,32 +48,29 @@ constexpr std::int64_t kPairBytes = 4 * kLanes;  // of a panel
 
 // ---- Decoding -------------------------------------------------------------------------------------------------------
 
-// The bf16 bits of a weight are those of its block's scale, UE5M3 moved into place, plus what depends on nothing but
-// the weight's magnitude and the scale's fraction: the addend at index 16 (fraction / 2) + 2 magnitude + fraction % 2.
-// The addend has bf16's bias, and a bit where the sign will be.
-constexpr auto kAddends = [] {
-  std::array<std::uint16_t, 64> addends{};
-  for (unsigned i = 0; i < addends.size(); ++i) {
-    const unsigned fraction = i / 16 * 2 + i % 2;
-    const auto scale = static_cast<std::uint8_t>(16 << 3 | fraction);
-    const float weight = 0.5f * static_cast<float>(doubled_of_packed(static_cast<int>(i & 14))) * ue5m3_to_float(scale);
-    addends[i] = static_cast<std::uint16_t>(0x8000u + bf16_from_float(weight) - (std::uint32_t{scale} << 4));
+// A weight is 2^j or 1.5 * 2^j times half of its block's scale, or zero. So its bf16 bits are the scale's, UE5M3 moved
+// into place, plus 128 j, plus, of the second kind, what 1.5 adds to the bits of this scale's fraction. One look-up by
+// the packed code gives all that depends on it:
+//   bit 15 the sign | bits 14-10 set | bits 9-7 j + 4 | bits 6-0 set where 1.5 is a factor; of a zero the sign alone
+// `and` with the mask of a scale keeps the sign, bits 13-11, which with the 4 are the bias that UE5M3 lacks, j, and of
+// bits 6-0 what 1.5 adds. The scale is added then. No weight's bits come near bits 14-10, so the unsigned minimum of sum
+// and look-up is the sum, but of a zero the look-up.
+constexpr auto kTermsOfCode = [] {
+  std::array<std::uint16_t, 32> terms{};
+  for (unsigned i = 0; i < terms.size(); ++i) {
+    constexpr std::array<unsigned, 8> kTerms = {0, 0x7E00, 0x7E80, 0x7EFF, 0x7F00, 0x7F7F, 0x7F80, 0x7FFF};
+    terms[i] = static_cast<std::uint16_t>(i % 2 << 15 | kTerms[i % 16 / 2]);
   }
-  return addends;
+  return terms;
 }();
 
-// Where a scale's fraction stands in an index of kAddends, by the scale's lowest bits.
-constexpr auto kFractions = [] {
-  std::array<std::uint16_t, 32> places{};
-  for (unsigned i = 0; i < places.size(); ++i) places[i] = static_cast<std::uint16_t>(i % 8 / 2 * 16 + i % 2);
-  return places;
-}();
-
-// Which bits of the sum belong to a weight, by its packed code: the sign's if it is set, the others unless it is zero.
-constexpr auto kBitsOfCode = [] {
+// The mask of a scale, by the scale's lowest bits.
+constexpr auto kMaskOfScale = [] {
   std::array<std::uint16_t, 32> masks{};
-  for (unsigned i = 0; i < masks.size(); ++i)
-    masks[i] = static_cast<std::uint16_t>((i % 2 != 0 ? 0x8000 : 0) | (i % 16 / 2 != 0 ? 0x7FFF : 0));
+  for (unsigned i = 0; i < masks.size(); ++i) {
+    const float scale = ue5m3_to_float(static_cast<std::uint8_t>(16 << 3 | i % 8));
+    masks[i] = static_cast<std::uint16_t>(0xBB80u | (bf16_from_float(1.5f * scale) - bf16_from_float(scale)));
+  }
   return masks;
 }();
 
@@ -86,28 +83,25 @@ constexpr auto kSpreadScales = [] {
 
 // One block of 16 K of 16 lanes.
 struct Bf16Decoder {
-  // Five or six operations for 32 weights, none of which needs the ports of vdpbf16ps on Zen 4: those of rotations
-  // (vpshrdw) and of subtraction with saturation do, a cycle each.
+  // Four or five operations for 32 weights. On Zen 4, beside vdpbf16ps, the look-up and the shift have one port left,
+  // the other three have two.
   template <int Nibble>
   HWY_INLINE __m512i weights(__m512i words) const {
     const __m512i codes = Nibble == 0 ? words : _mm512_srli_epi16(words, 4 * Nibble);
-    const __m512i index = _mm512_ternarylogic_epi32(codes, _mm512_set1_epi16(14), fraction, 0xEA);  // (a & b) | c
-    const __m512i addend =
-        _mm512_permutex2var_epi16(_mm512_loadu_si512(kAddends.data()), index, _mm512_loadu_si512(kAddends.data() + 32));
-    const __m512i bits = _mm512_permutexvar_epi16(codes, _mm512_loadu_si512(kBitsOfCode.data()));
-    return _mm512_and_si512(_mm512_add_epi16(addend, scale), bits);
+    const __m512i terms = _mm512_permutexvar_epi16(codes, _mm512_loadu_si512(kTermsOfCode.data()));
+    return _mm512_min_epu16(_mm512_add_epi16(_mm512_and_si512(terms, mask), scale), terms);
   }
 
   HWY_INLINE Bf16Decoder(const std::uint8_t* scales) {
     const __m512i bytes = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(scales)));
     const __m512i codes =
         _mm512_maskz_permutexvar_epi8(0x5555555555555555u, _mm512_loadu_si512(kSpreadScales.data()), bytes);
-    fraction = _mm512_permutexvar_epi16(codes, _mm512_loadu_si512(kFractions.data()));
+    mask = _mm512_permutexvar_epi16(codes, _mm512_loadu_si512(kMaskOfScale.data()));
     scale = _mm512_slli_epi16(codes, 4);
   }
 
-  __m512i fraction;  // in the place of an index
-  __m512i scale;     // in bf16's place, without its bias
+  __m512i mask;
+  __m512i scale;  // in bf16's place, without its bias
 };
 
 // A block of 16 K of a panel, both vectors of its lanes.
