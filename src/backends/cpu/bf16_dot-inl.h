@@ -196,9 +196,11 @@ HWY_NOINLINE void bf16_direct(const std::uint8_t* panel, std::int64_t blocks, co
 
 // ---- Products with decoded pairs ------------------------------------------------------------------------------------
 
-// 8 rows and both vectors of a group: 16 sums, 2 weights, 1 broadcast, and 8 pointers to rows. The pointers of 12 rows
-// do not fit the general registers: 18 cycles a row instead of 16.
-constexpr std::int64_t kMostPanelRows = 8;
+// Rows of a pass and both vectors of a group: at most 20 sums, 2 weights, 1 broadcast, and as many pointers as rows. The
+// pointers of 12 rows do not fit the general registers: 18 cycles a row instead of 16. Two or three rows are too few
+// sums to keep vdpbf16ps busy.
+constexpr std::int64_t kMostPanelRows = 10;
+constexpr std::int64_t kLeastPanelRows = 4;
 constexpr std::int64_t kPieceBlocks = 16;  // of a panel: 16 KiB of pairs, half of the L1 cache
 
 HWY_INLINE void decode_block(const std::uint8_t* panel, std::int64_t block, std::byte* pairs) {
@@ -232,7 +234,7 @@ HWY_NOINLINE void add_and_replace_pairs(std::byte* pairs, std::int64_t first, st
   for (std::int64_t block = 0; block < blocks; ++block, pairs += kBlockPairs * kPairBytes) {
     const PackedBlock packed(panel, next + block);
     for (int line = 0; line < 5; ++line)
-      __builtin_prefetch(packed.codes + kPieceBlocks / 4 * kTileBytes + 64 * line, 0, 2);
+      __builtin_prefetch(packed.codes + kPieceBlocks / 4 * kTileBytes + 64 * line);
     packed.decode([&](int pair, __m512i front, __m512i back) {
       std::byte* at = pairs + pair * kPairBytes;
       sums.add(_mm512_load_si512(at), _mm512_load_si512(at + 64), kBlockPairs * (first + block) + pair);
@@ -262,11 +264,9 @@ struct Piece {
   std::int64_t begin, end;
 };
 
-// Many, because decoding hides behind them, but not so many that one or two rows are left: their sums are too few to
-// keep vdpbf16ps busy.
+// Many, because decoding hides behind them, but 8 leave it more registers than 10. What is left is no small pass.
 constexpr std::int64_t rows_of_last_pass(std::int64_t rows) {
-  if (rows > kMostPanelRows && rows < kMostPanelRows + 3) return ceil_div(rows, 2);
-  return std::min(rows, kMostPanelRows);
+  return rows <= kMostPanelRows ? rows : std::min<std::int64_t>(8, rows - kLeastPanelRows);
 }
 
 // Adds the products with a piece, whose pairs are in `pairs`, for all rows; the last of them leave the pairs of `next`.
