@@ -52,9 +52,9 @@ constexpr std::int64_t kPairBytes = 4 * kLanes;  // of a panel
 // into place, plus 128 j, plus, of the second kind, what 1.5 adds to the bits of this scale's fraction. One look-up by
 // the packed code gives all that depends on it:
 //   bit 15 the sign | bits 14-10 set | bits 9-7 j + 4 | bits 6-0 set where 1.5 is a factor; of a zero the sign alone
-// `and` with the mask of a scale keeps the sign, bits 13-11, which with the 4 are the bias that UE5M3 lacks, j, and of
-// bits 6-0 what 1.5 adds. The scale is added then. No weight's bits come near bits 14-10, so the unsigned minimum of sum
-// and look-up is the sum, but of a zero the look-up.
+// The mask of a scale keeps the sign, bits 13-11, which with the 4 are the bias that UE5M3 lacks, j, and of bits 6-0
+// what 1.5 adds. Then the scale is added. Below the sign no weight's bits reach the look-up's bits 14-10, so the
+// unsigned minimum of both is the sum, but of a zero the look-up.
 constexpr auto kTermsOfCode = [] {
   std::array<std::uint16_t, 32> terms{};
   for (unsigned i = 0; i < terms.size(); ++i) {
@@ -73,6 +73,19 @@ constexpr auto kMaskOfScale = [] {
   }
   return masks;
 }();
+
+// Every weight of every scale is what it should be.
+static_assert([] {
+  for (unsigned scale = 0; scale < 256; ++scale)
+    for (unsigned code = 0; code < 16; ++code) {
+      const float magnitude = 0.5f * static_cast<float>(doubled_of_packed(static_cast<int>(code & 14)));
+      const unsigned want = bf16_from_float(magnitude * ue5m3_to_float(static_cast<std::uint8_t>(scale))) | code << 15;
+      const unsigned terms = kTermsOfCode[code];
+      const unsigned sum = (terms & kMaskOfScale[scale % 32]) + (scale << 4);
+      if (std::min(sum, terms) != (want & 0xFFFF)) return false;
+    }
+  return true;
+}());
 
 // A lane's scale in both of its halves: bytes 0, 2 of lane i are byte i of 16.
 constexpr auto kSpreadScales = [] {
@@ -196,9 +209,9 @@ HWY_NOINLINE void bf16_direct(const std::uint8_t* panel, std::int64_t blocks, co
 
 // ---- Products with decoded pairs ------------------------------------------------------------------------------------
 
-// Rows of a pass and both vectors of a group: at most 20 sums, 2 weights, 1 broadcast, and as many pointers as rows. The
-// pointers of 12 rows do not fit the general registers: 18 cycles a row instead of 16. Two or three rows are too few
-// sums to keep vdpbf16ps busy.
+// Rows of a pass and both vectors of a group: at most 20 sums, 2 weights, 1 broadcast, and as many pointers as rows.
+// The pointers of 12 rows do not fit the general registers: 18 cycles a row instead of 16. Two or three rows are too
+// few sums to keep vdpbf16ps busy.
 constexpr std::int64_t kMostPanelRows = 10;
 constexpr std::int64_t kLeastPanelRows = 4;
 constexpr std::int64_t kPieceBlocks = 16;  // of a panel: 16 KiB of pairs, half of the L1 cache
@@ -223,7 +236,8 @@ HWY_NOINLINE void add_pairs(const std::byte* pairs, std::int64_t first, std::int
 }
 
 // The same, and each pair that was read is replaced: by as many blocks from block `next` of `panel` on. Products keep
-// two of the four vector ports busy and decoding finds room on the others. A block one piece further is asked for.
+// two of the four vector ports busy and decoding finds room on the others. A block one piece further is asked for; into
+// the L2 cache alone it costs 1 % more.
 template <int Rows>
 HWY_NOINLINE void add_and_replace_pairs(std::byte* pairs, std::int64_t first, std::int64_t blocks,
                                         const ActivationRow* activations, const std::uint8_t* panel, std::int64_t next,
@@ -233,8 +247,7 @@ HWY_NOINLINE void add_and_replace_pairs(std::byte* pairs, std::int64_t first, st
   sums.load(from);
   for (std::int64_t block = 0; block < blocks; ++block, pairs += kBlockPairs * kPairBytes) {
     const PackedBlock packed(panel, next + block);
-    for (int line = 0; line < 5; ++line)
-      __builtin_prefetch(packed.codes + kPieceBlocks / 4 * kTileBytes + 64 * line);
+    for (int line = 0; line < 5; ++line) __builtin_prefetch(packed.codes + kPieceBlocks / 4 * kTileBytes + 64 * line);
     packed.decode([&](int pair, __m512i front, __m512i back) {
       std::byte* at = pairs + pair * kPairBytes;
       sums.add(_mm512_load_si512(at), _mm512_load_si512(at + 64), kBlockPairs * (first + block) + pair);

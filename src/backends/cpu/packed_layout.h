@@ -9,8 +9,7 @@
 //                                              low nibble where k%8 < 4, high nibble otherwise
 //         so one 32-bit word is one lane: its low nibbles are 4 consecutive K, its high nibbles the next 4. A vector of
 //         words times a broadcast of 4 activations is what vpdpbusd and vpmaddubsw want. A packed code has its sign in
-//         the lowest bit and its magnitude above: rotating a 16-bit half brings the magnitude of any of its four codes
-//         to the low end, as an index, and the sign to the top, where bf16 has it.
+//         the lowest bit and its magnitude above.
 // BF16    a panel is K/2 pairs of 128 bytes. Pairs are elements {0, 2}, {1, 3} of each four, which is how the halves of
 //         an NVFP4 word come apart: element k of lane r is 2-byte element 64 (p/2) + 2 r + p%2, p = in_pair_order(k).
 //
