@@ -78,12 +78,21 @@ HWY_INLINE void block_amax(const std::int16_t* x, std::uint16_t* amax) {
     const __m512i a = load(2 * i), b = load(2 * i + 1);
     return _mm512_max_epi16(_mm512_shuffle_i64x2(a, b, 0x88), _mm512_shuffle_i64x2(a, b, 0xDD));
   };
-  // Each merge interleaves, so vectors in the order of reversed bits come out in their own.
-  const __m512i even = max_of_halves(max_of_halves(four(0), four(4)), max_of_halves(four(2), four(6)));
-  const __m512i odd = max_of_halves(max_of_halves(four(1), four(5)), max_of_halves(four(3), four(7)));
-  const __m512i maxima = max_of_halves(even, odd);  // lane 8 i + j: of block 4 j + i
-  const __m512i order = _mm512_set_epi16(31, 23, 15, 7, 30, 22, 14, 6, 29, 21, 13, 5, 28, 20, 12, 4, 27, 19, 11, 3, 26,
-                                         18, 10, 2, 25, 17, 9, 1, 24, 16, 8, 0);
+  // Memory is read upwards, in the order of these lines and not of arguments: the processor's own requests fall behind
+  // where a kilobyte is read in another order.
+  const auto eight = [&](int i) HWY_ATTR {
+    const __m512i first = four(i);
+    return max_of_halves(first, four(i + 1));
+  };
+  const auto sixteen = [&](int i) HWY_ATTR {
+    const __m512i first = eight(i);
+    return max_of_halves(first, eight(i + 2));
+  };
+  const __m512i low = sixteen(0);
+  const __m512i high = sixteen(4);
+  const __m512i maxima = max_of_halves(low, high);  // lane 8 i + j: of block 4 j' + i, j' with the bits of j reversed
+  const __m512i order = _mm512_set_epi16(31, 23, 15, 7, 27, 19, 11, 3, 29, 21, 13, 5, 25, 17, 9, 1, 30, 22, 14, 6, 26,
+                                         18, 10, 2, 28, 20, 12, 4, 24, 16, 8, 0);
   _mm512_storeu_si512(amax, _mm512_permutexvar_epi16(order, maxima));
 }
 
