@@ -22,6 +22,7 @@ struct Kernel {
   std::int32_t stage_k = 0;   // K that one stage of its ring holds
   std::int32_t item_features = kPanelFeatures;  // streaming loop
   std::int32_t blocks_per_sm = 0;               // that are launched
+  std::int32_t cluster = 1;                     // blocks of a cluster
   std::int32_t shared_bytes = 0;
   const void* function[2] = {};  // by GemmKind
   std::int32_t threads = 0;

@@ -75,6 +75,42 @@ __device__ __forceinline__ void mbarrier_wait(std::uint64_t* barrier, std::uint3
   mbarrier_wait(shared_address(barrier), parity);
 }
 
+// ---- clusters of blocks
+// ----------------------------------------------------------------------------------------------
+
+// %cluster_ctarank (10.17).
+__device__ __forceinline__ int cluster_rank() {
+  int rank;
+  asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+
+// mapa (9.7.9.24): where the block `rank` of the cluster has what lies at `address` here.
+__device__ __forceinline__ std::uint32_t in_block(std::uint32_t address, int rank) {
+  std::uint32_t there;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(address), "r"(rank));
+  return there;
+}
+
+// barrier.cluster (9.7.13.3): all threads of the cluster; whole warps. Orders what was done in shared memory before.
+__device__ __forceinline__ void meet_cluster() {
+  asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
+}
+
+// In any block of the cluster. Not .release.cluster: that is MEMBAR.ALL.GPU, and what it orders here are copies of the
+// async proxy, for which the barrier itself is enough.
+__device__ __forceinline__ void mbarrier_arrive_in_cluster(std::uint32_t barrier) {
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+
+// st.async (9.7.9.12): 16 bytes into the shared memory of a block of the cluster; completes on a barrier there.
+__device__ __forceinline__ void store_async(std::uint32_t to, int4 value, std::uint32_t barrier) {
+  asm volatile(
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(to),
+      "r"(value.x), "r"(value.y), "r"(value.z), "r"(value.w), "r"(barrier)
+      : "memory");
+}
+
 // ---- counters in global memory (9.7.9.8, 9.7.13.14), proxies (9.7.13.4) ---------------------------------------------
 
 __device__ __forceinline__ std::int32_t load_acquire(const std::int32_t* from) {
@@ -159,6 +195,16 @@ __device__ __forceinline__ void bulk_copy(void* shared, const void* global, std:
                : "memory");
 }
 
+// Into all blocks of the cluster that `blocks` has bits of, at the same place; completes on each one's barrier.
+__device__ __forceinline__ void bulk_copy_to_all(void* shared, const void* global, std::uint32_t bytes,
+                                                 std::uint64_t* barrier, std::uint16_t blocks) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, [%3], "
+      "%4;" ::"r"(shared_address(shared)),
+      "l"(global), "r"(bytes), "r"(shared_address(barrier)), "h"(blocks)
+      : "memory");
+}
+
 // cp.async.bulk.prefetch (9.7.9.25.4.3): into the second-level cache; address and bytes are multiples of 16.
 __device__ __forceinline__ void prefetch(const void* global, std::uint32_t bytes) {
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(global), "r"(bytes) : "memory");
@@ -222,6 +268,20 @@ __device__ __forceinline__ std::uint32_t pack_bf16(float low, float high) {
 __device__ __forceinline__ float scaled(float sum, float scale) {
   float out;
   asm volatile("fma.rn.f32 %0, %1, %2, 0f00000000;" : "=f"(out) : "f"(sum), "f"(scale));
+  return out;
+}
+
+// ex2.approx.ftz.f32 (9.7.3.21): 2^x within 2^-22 of it; 0 where the result would be subnormal.
+__device__ __forceinline__ float exp2(float x) {
+  float out;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(out) : "f"(x));
+  return out;
+}
+
+// rcp.approx.ftz.f32 (9.7.3.13): 1 / x within a unit of the last place.
+__device__ __forceinline__ float reciprocal(float x) {
+  float out;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(out) : "f"(x));
   return out;
 }
 

@@ -19,11 +19,12 @@ inline constexpr int kWgmmaColumns = 256;  // beyond, two wgmma share one A oper
 // loop is compiled, ascending; a tile of tokens takes the first that holds it. Lead: stages that the second warpgroup
 // begins behind the first, and stays behind it: while one is in its epilogue the other has stages to multiply. Steps:
 // copies of less than about 20 KB keep memory less busy, so few columns want several.
-template <WeightFormat Format, int Panels, int Steps, int Stages, int Lead, int... Columns>
+template <WeightFormat Format, int Cluster, int Panels, int Steps, int Stages, int Lead, int... Columns>
 struct TileConfig {
   static_assert(Panels == 1 || Panels == 2);
   static_assert(1 <= Lead && Lead + 3 <= Stages);
   static constexpr WeightFormat kFormat = Format;
+  static constexpr int kCluster = Cluster;
   static constexpr int kPanels = Panels;
   static constexpr int kTiles = Panels;  // of 64 features, of a warpgroup
   static constexpr int kInstances = sizeof...(Columns);

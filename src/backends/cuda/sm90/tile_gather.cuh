@@ -138,14 +138,14 @@ __device__ __forceinline__ void gather_first_tiles(const Gemm& gemm, int first_t
 
 // The gathering warps: what is left. All lanes of the warp. `items_of_tile`: as the scout counts items.
 template <int InFlight>
-__device__ __forceinline__ void gather_tiles(const Gemm& gemm, int first_tiles, int items_of_tile, int lane) {
+__device__ __forceinline__ void gather_tiles(const Gemm& gemm, int first_tiles, int items_of_tile, int workers,
+                                             int lane) {
   // Tiles gathered long before their turn would have left the second-level cache by then. As many as all blocks begin
   // at one time, and one, are near enough.
   const int ahead = first_tiles + 1;
   gather_units<kGatherRows, InFlight, true>(
       gemm, first_tiles, __ldcg(gemm.tiles.count), gemm.gather.claims + 1, lane, [&](int tile) {
-        while (tile > (static_cast<int>(gridDim.x) + ptx::load_relaxed(gemm.claims)) / items_of_tile + ahead)
-          __nanosleep(500);
+        while (tile > (workers + ptx::load_relaxed(gemm.claims)) / items_of_tile + ahead) __nanosleep(500);
       });
 }
 

@@ -32,13 +32,14 @@ inline constexpr int kItemSlots = 16;
 // decode.cuh: a kernel whose file has such a constant starts later, and one token of a small layer notices.
 static __constant__ std::uint32_t kScaleExponentInMemory = kScaleExponent;
 
-struct TileItem {
+struct alignas(16) TileItem {
   cuda::TokenTile tile;
   std::int32_t panel;       // first of the block's; -1: no more work
   std::int32_t columns;     // of the instance that runs it
   std::int32_t step_bytes;  // of its tokens, 64 K
   float weight_scale[2];    // of the expert: of gate and up, or of down
 };
+inline constexpr std::uint32_t kItemBytes = sizeof(TileItem);
 
 template <class Config>
 struct TileShared {
@@ -47,6 +48,7 @@ struct TileShared {
   alignas(128) std::byte weights[Config::kStages][Config::kPanels][Config::kPanelBytes];
   std::uint64_t full[Config::kStages];
   std::uint64_t empty[Config::kStages];
+  std::uint64_t others_empty[Config::kStages];       // in the other blocks of the cluster
   std::uint64_t scouted;                             // an item is there for the copying warp
   std::uint64_t taken;                               // by it
   std::uint64_t lead;                                // the first warpgroup is kLead stages ahead
@@ -55,10 +57,17 @@ struct TileShared {
   float x_scale[kGroups][Config::kEpilogueRounded];  // of the columns that a warpgroup's epilogue is at
 };
 
+// Who takes items: a cluster, whose blocks multiply the same tokens.
+template <class Config>
+__device__ __forceinline__ int workers() {
+  return static_cast<int>(gridDim.x) / Config::kCluster;
+}
+
 // Items of a tile of tokens.
 template <class Config>
 __device__ __forceinline__ int items_of_panels(int panels) {
-  return (panels + Config::kPanels - 1) / Config::kPanels;
+  constexpr int kPanels = Config::kPanels * Config::kCluster;
+  return (panels + kPanels - 1) / kPanels;
 }
 template <class Config>
 __device__ __forceinline__ int items_of_tile(const Gemm& gemm) {
@@ -68,7 +77,7 @@ __device__ __forceinline__ int items_of_tile(const Gemm& gemm) {
 // Tiles that the blocks begin at one time.
 template <class Config>
 __device__ __forceinline__ int tiles_at_once(const Gemm& gemm) {
-  return static_cast<int>(gridDim.x) / items_of_tile<Config>(gemm) + 1;
+  return workers<Config>() / items_of_tile<Config>(gemm) + 1;
 }
 
 // Columns of the instance that a tile of `rows` runs in, of those from the Index-th on.
@@ -92,6 +101,34 @@ __device__ __forceinline__ void publish_finished(const Gemm& gemm, TileShared<Co
   ptx::add_release(gemm.finished + shared.item[count % kItemSlots].tile.place, 1);
 }
 
+// The blocks of a cluster that do not claim: until the last item. One lane.
+template <class Config>
+__device__ __forceinline__ void publish_all_finished(const Gemm& gemm, TileShared<Config>& shared) {
+  for (int count = 0;; ++count) {
+    const int slot = count % kItemSlots;
+    ptx::mbarrier_wait(&shared.finished[slot], count / kItemSlots & 1);
+    if (shared.item[slot].panel < 0) return;
+    ptx::fence_async_global();
+    ptx::add_release(gemm.finished + shared.item[slot].tile.place, 1);
+  }
+}
+
+// To the copying warp of a block of the cluster.
+template <class Config>
+__device__ __forceinline__ void show_item(TileShared<Config>& shared, const TileItem& item, int count, int rank) {
+  TileItem& to = shared.item[count % kItemSlots];
+  if constexpr (Config::kCluster == 1) {
+    to = item;
+    ptx::mbarrier_arrive(&shared.scouted);
+  } else {
+    const std::uint32_t slot = ptx::in_block(ptx::shared_address(&to), rank);
+    const std::uint32_t barrier = ptx::in_block(ptx::shared_address(&shared.scouted), rank);
+    const int4* const parts = reinterpret_cast<const int4*>(&item);
+#pragma unroll
+    for (int i = 0; i < static_cast<int>(kItemBytes / 16); ++i) ptx::store_async(slot + i * 16, parts[i], barrier);
+  }
+}
+
 // One warp claims items, one ahead of the copying warp, and sees to it that their tokens are in memory. The copying
 // warp could not do that: the fence behind waiting for what others wrote waits for its own copies as well.
 template <GemmKind Kind, class Config>
@@ -100,40 +137,42 @@ __device__ __forceinline__ void scout_items(const Gemm& gemm, TileShared<Config>
   const int items_each = items_of_tile<Config>(gemm);
   const int items = __ldcg(gemm.tiles.count) * items_each;
   // Block b begins with item b; where blocks begin as others leave, with the next.
-  const int given = gemm.beside_previous ? 0 : static_cast<int>(gridDim.x);
+  const int given = gemm.beside_previous ? 0 : workers<Config>();
   const auto claim = [&] { return given + atomicAdd(gemm.claims, 1); };
-  int claimed = static_cast<int>(blockIdx.x);
+  int claimed = static_cast<int>(blockIdx.x) / Config::kCluster;
   if (gemm.beside_previous) {
     if (lane == 0) claimed = claim();
     claimed = __shfl_sync(0xFFFFFFFFu, claimed, 0);
   }
   for (int count = 0;; ++count) {
     TileItem item{.panel = -1};
-    if (claimed < items) {
+    const bool done = claimed >= items;
+    if (!done) {
       const int index = claimed / items_each;
       const int4 packed = __ldcg(reinterpret_cast<const int4*>(gemm.tiles.tiles + index));
       const cuda::TokenTile tile{packed.x, packed.y, packed.z, packed.w};
       item = {.tile = tile,
-              .panel = claimed % items_each * Config::kPanels,
+              .panel = (claimed % items_each * Config::kCluster + (Config::kCluster == 1 ? 0 : lane)) * Config::kPanels,
               .columns = columns_for<Config>(tile.rows),
               .step_bytes = static_cast<std::int32_t>(cuda::tiled_columns(tile.rows)) * kTileK * 2,
               .weight_scale = {w.scale[0][tile.expert], w.scale[1] != nullptr ? w.scale[1][tile.expert] : 0.0f}};
       if (gathers(gemm)) wait_for_rows(gemm, tile, lane);
       if (Kind == GemmKind::kDown && gemm.finished != nullptr)
-        wait_for_counter(gemm.finished + tile.place, items_of_panels<Config>(gemm.finished_panels));
+        wait_for_counter(gemm.finished + tile.place, items_of_panels<Config>(gemm.finished_panels) * Config::kCluster);
+    }
+    if (lane < Config::kCluster) {  // a lane a block
+      if (count > 0) ptx::mbarrier_wait(&shared.taken, (count - 1) & 1);
+      show_item(shared, item, count, lane);
     }
     if (lane == 0) {
-      if (count > 0) ptx::mbarrier_wait(&shared.taken, (count - 1) & 1);
-      shared.item[count % kItemSlots] = item;
-      ptx::mbarrier_arrive(&shared.scouted);
-      if (item.panel >= 0) claimed = claim();
+      if (!done) claimed = claim();
       if (Kind == GemmKind::kGateUp && gemm.finished != nullptr) {
         // The copying warp is at the item before, and the others are about to finish the one before that.
         if (count >= 2) publish_finished(gemm, shared, count - 2);
-        if (count >= 1 && item.panel < 0) publish_finished(gemm, shared, count - 1);
+        if (count >= 1 && done) publish_finished(gemm, shared, count - 1);
       }
     }
-    if (__shfl_sync(0xFFFFFFFFu, item.panel, 0) < 0) return;
+    if (__shfl_sync(0xFFFFFFFFu, static_cast<int>(done), 0) != 0) return;
     claimed = __shfl_sync(0xFFFFFFFFu, claimed, 0);
   }
 }
@@ -152,7 +191,9 @@ __device__ __forceinline__ void copy_items(const Gemm& gemm, TileShared<Config>&
   int slot = 0;
   std::uint32_t round = 0;  // of the ring; the first finds it empty
   const auto wait_empty = [&] { ptx::mbarrier_wait(&shared.empty[slot], (round & 1) ^ 1); };
+  const int rank = Config::kCluster == 1 ? 0 : ptx::cluster_rank();
   for (int count = 0;; ++count) {
+    if (Config::kCluster > 1 && ptx::elect_one()) ptx::mbarrier_arrive_expect(&shared.scouted, kItemBytes);
     ptx::mbarrier_wait(&shared.scouted, count & 1);
     const TileItem& item = shared.item[count % kItemSlots];
     const int first_panel = __shfl_sync(0xFFFFFFFFu, item.panel, 0);
@@ -160,20 +201,43 @@ __device__ __forceinline__ void copy_items(const Gemm& gemm, TileShared<Config>&
     const std::byte* weights = w.packed + item.tile.expert * w.expert_bytes + first_panel * panel;
     const auto* tokens = reinterpret_cast<const std::byte*>(gemm.x + cuda::tiled_begin(item.tile) * cuda::tiled_k(w.k));
     const std::uint32_t step_bytes = static_cast<std::uint32_t>(item.step_bytes);
-    if (ptx::elect_one()) ptx::mbarrier_arrive(&shared.taken);
+    if (ptx::elect_one()) {
+      if constexpr (Config::kCluster > 1)
+        ptx::mbarrier_arrive_in_cluster(ptx::in_block(ptx::shared_address(&shared.taken), 0));
+      else
+        ptx::mbarrier_arrive(&shared.taken);
+    }
     if (first_panel < 0) break;
+    const bool has_panel = Config::kCluster == 1 || first_panel < w.panels;
     for (int step = 0; step < steps; step += Config::kSteps) {
       const auto here = static_cast<std::uint32_t>(Config::kSteps == 1 ? 1 : min(Config::kSteps, steps - step));
       const std::uint32_t weight_bytes = here * Config::kStepBytes;
       const std::uint32_t token_bytes = here * step_bytes;
       wait_empty();
+      if constexpr (Config::kCluster > 1) {
+        if (round > 0 && ptx::elect_one()) {
+          const std::uint32_t barrier = ptx::shared_address(&shared.others_empty[slot]);
+          for (int other = 1; other < Config::kCluster; ++other)
+            ptx::mbarrier_arrive_in_cluster(ptx::in_block(barrier, (rank + other) % Config::kCluster));
+        }
+      }
       if (ptx::elect_one()) {
-        ptx::mbarrier_arrive_expect(&shared.full[slot], (both ? 2 : 1) * weight_bytes + token_bytes);
-        ptx::bulk_copy(shared.weights[slot][0], weights, weight_bytes, &shared.full[slot], weights_policy);
+        ptx::mbarrier_arrive_expect(&shared.full[slot], (both ? 2 : has_panel ? 1 : 0) * weight_bytes + token_bytes);
+        if (has_panel)
+          ptx::bulk_copy(shared.weights[slot][0], weights, weight_bytes, &shared.full[slot], weights_policy);
         if (both)
           ptx::bulk_copy(shared.weights[slot][Config::kPanels - 1], weights + panel, weight_bytes, &shared.full[slot],
                          weights_policy);
-        ptx::bulk_copy(shared.tokens[slot], tokens, token_bytes, &shared.full[slot]);
+        if constexpr (Config::kCluster == 1)
+          ptx::bulk_copy(shared.tokens[slot], tokens, token_bytes, &shared.full[slot]);
+      }
+      if constexpr (Config::kCluster > 1) {  // each block brings its part to all
+        ptx::mbarrier_wait(&shared.others_empty[slot], (round & 1) ^ 1);
+        if (ptx::elect_one()) {
+          const std::uint32_t part = token_bytes / Config::kCluster;
+          ptx::bulk_copy_to_all(shared.tokens[slot] + rank * part, tokens + rank * part, part, &shared.full[slot],
+                                (1u << Config::kCluster) - 1);
+        }
       }
       weights += weight_bytes;
       tokens += token_bytes;
@@ -343,7 +407,11 @@ __device__ __forceinline__ void multiply_items(const Gemm& gemm, TileShared<Conf
   for (int count = 0;; ++count) {
     ptx::mbarrier_wait(&shared.full[i % Config::kStages], i / Config::kStages & 1);
     const TileItem& item = shared.item[count % kItemSlots];
-    if (item.panel < 0) break;
+    if (item.panel < 0) {
+      if (Config::kCluster > 1 && Kind == GemmKind::kGateUp && lane == 0)
+        ptx::mbarrier_arrive(&shared.finished[count % kItemSlots]);
+      break;
+    }
     if (count == 0 && warp >= 4) ptx::mbarrier_wait(&shared.lead, 0);
     i = multiply_columns<0, Kind, Weights>(item.columns, gemm, shared, item, i, warp);
     if constexpr (Kind == GemmKind::kGateUp) {
@@ -364,9 +432,10 @@ __global__ void __launch_bounds__(Config::kThreads, 1) tile_gemm_kernel(const __
     for (int s = 0; s < Config::kStages; ++s) {
       ptx::mbarrier_init(&shared.full[s], 1);
       ptx::mbarrier_init(&shared.empty[s], Config::kWarps);
+      ptx::mbarrier_init(&shared.others_empty[s], Config::kCluster > 1 ? Config::kCluster - 1 : 1);
     }
     ptx::mbarrier_init(&shared.scouted, 1);
-    ptx::mbarrier_init(&shared.taken, 1);
+    ptx::mbarrier_init(&shared.taken, Config::kCluster);
     ptx::mbarrier_init(&shared.lead, 4);
     for (auto& item : shared.finished) ptx::mbarrier_init(&item, Config::kWarps);
     ptx::fence_mbarrier_init();
@@ -382,7 +451,10 @@ __global__ void __launch_bounds__(Config::kThreads, 1) tile_gemm_kernel(const __
     }
     if (gathers(gemm)) gather_first_tiles(gemm, min(tiles, tiles_at_once<Config>(gemm)), lane);
   }
-  __syncthreads();
+  if constexpr (Config::kCluster > 1)
+    ptx::meet_cluster();
+  else
+    __syncthreads();
   if (warp < Config::kWarps) {
     ptx::take_registers<Config::kMultiplyRegisters>();
     multiply_items<Kind, Weights>(gemm, shared, warp, lane);
@@ -393,11 +465,19 @@ __global__ void __launch_bounds__(Config::kThreads, 1) tile_gemm_kernel(const __
     if (warp == Config::kWarps) {
       copy_items<Weights>(gemm, shared);
     } else if (warp == Config::kWarps + 1) {
-      scout_items<Kind>(gemm, shared, lane);
+      if (Config::kCluster == 1 || ptx::cluster_rank() == 0)
+        scout_items<Kind>(gemm, shared, lane);
+      else if (Kind == GemmKind::kGateUp && gemm.finished != nullptr && lane == 0)
+        publish_all_finished(gemm, shared);
     } else if (gathers(gemm)) {
-      gather_tiles<Config::kGatherLoads>(gemm, tiles_at_once<Config>(gemm), items_of_tile<Config>(gemm), lane);
+      gather_tiles<Config::kGatherLoads>(gemm, tiles_at_once<Config>(gemm), items_of_tile<Config>(gemm),
+                                         workers<Config>(), lane);
     }
     if (gemm.beside_previous) cuda::wait_for_previous();
+  }
+  if constexpr (Config::kCluster > 1) {  // another block may still arrive at this one's barriers
+    __syncwarp();
+    ptx::meet_cluster();
   }
 }
 

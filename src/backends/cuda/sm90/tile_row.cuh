@@ -6,9 +6,9 @@
 
 namespace megamoe::sm90 {
 
-template <class Weights, int Panels, int Steps, int Stages, int Lead, int... Columns>
+template <class Weights, int Cluster, int Panels, int Steps, int Stages, int Lead, int... Columns>
 Kernel tile_row(std::string_view name) {
-  using Config = TileConfig<Weights::kFormat, Panels, Steps, Stages, Lead, Columns...>;
+  using Config = TileConfig<Weights::kFormat, Cluster, Panels, Steps, Stages, Lead, Columns...>;
   constexpr int kShared = sizeof(TileShared<Config>);
   static_assert(kShared + 1024 <= 228 * 1024, "an H100's shared memory, 1 KiB of each block is taken");
   return {.name = name,
@@ -18,6 +18,7 @@ Kernel tile_row(std::string_view name) {
           .row_step = Config::kRowStep,
           .stage_k = Steps * kTileK,
           .blocks_per_sm = 1,
+          .cluster = Cluster,
           .shared_bytes = kShared,
           .function = {reinterpret_cast<const void*>(&tile_gemm_kernel<GemmKind::kGateUp, Weights, Config>),
                        reinterpret_cast<const void*>(&tile_gemm_kernel<GemmKind::kDown, Weights, Config>)},
