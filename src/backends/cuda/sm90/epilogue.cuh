@@ -7,104 +7,13 @@
 
 #include <cuda_runtime.h>
 
+#include "backends/cuda/sm90/activate.cuh"
 #include "backends/cuda/sm90/gemm.h"
 #include "backends/cuda/sm90/packed_weight.h"
 #include "backends/cuda/sm90/ptx.cuh"
 #include "backends/cuda/sm90/source_row.cuh"
-#include "moe/activation_math.h"
 
 namespace megamoe::sm90 {
-
-// activate() of moe/activation_math.h for several pairs: the same operations wherever they can matter. Where every gate
-// of the warp is of a common size, two things can not: exp's clamps and its second factor, and what the device's own
-// division does for numbers near the ends of the range. Without them it is half as many instructions, and without a
-// branch a quotient, which would keep them from overlapping. All lanes of a warp; `matters(i)` says whose results do.
-// kSilu: it is known not to be kSwigluOai, and no gate is -0. Then the result is a function of one float, of which a
-// test compares all (epilogue_test.cc): small gates need no care, and the quotient two operations less.
-template <bool kSilu, int Count, class Matters>
-__device__ __forceinline__ void activate_all(const Activation& activation, float (&gate)[Count], float (&up)[Count],
-                                             const Matters& matters) {
-  using C = ExpConstants;
-  const bool oai = !kSilu && activation.kind == Activation::Kind::kSwigluOai;
-  if (activation.limit < __int_as_float(0x7F800000)) {
-#pragma unroll
-    for (int i = 0; i < Count; ++i) {
-      gate[i] = ptx::min_or_nan(gate[i], activation.limit);
-      up[i] = ptx::max_or_nan(ptx::min_or_nan(up[i], activation.limit), -activation.limit);
-    }
-  }
-  float slope = 1.0f;  // of the sigmoid's argument
-  if (oai) slope = activation.alpha;
-  float least = 1.0f, most = 0.0f;  // NaN if any is
-#pragma unroll
-  for (int i = 0; i < Count; ++i) {
-    if (!matters(i)) continue;
-    if (!kSilu) least = ptx::min_or_nan(least, fabsf(gate[i]));
-    most = ptx::max_or_nan(most, fabsf(gate[i]));
-  }
-  // With such a slope gates are below 2^56 as well.
-  const bool common = least >= 0x1p-60f && most * fabsf(slope) <= 40.0f && fabsf(slope) >= 0x1p-50f;
-  if (!__all_sync(0xFFFFFFFFu, common)) {
-#pragma unroll 1
-    for (int i = 0; i < Count; ++i) {
-      // Selected by comparison: registers have no computed index.
-      float g = 0, u = 0;
-#pragma unroll
-      for (int j = 0; j < Count; ++j) {
-        if (i == j) g = gate[j], u = up[j];
-      }
-      g = activate(activation, g, u);
-#pragma unroll
-      for (int j = 0; j < Count; ++j) {
-        if (i == j) gate[j] = g;
-      }
-    }
-    return;
-  }
-  if (oai) {
-#pragma unroll
-    for (int i = 0; i < Count; ++i) up[i] += 1.0f;
-  }
-  // A step for all pairs, then the next: their operations wait for each other only within a pair.
-  float power[Count], r[Count], e[Count], inverse[Count];
-#pragma unroll
-  for (int i = 0; i < Count; ++i) {
-    const float x = -(slope * gate[i]);  // exact where slope is 1
-    power[i] = __fmaf_rn(x, C::kLog2e, C::kRound);
-    const float n = power[i] - C::kRound;
-    r[i] = __fmaf_rn(n, -C::kLn2Low, __fmaf_rn(n, -C::kLn2High, x));
-    e[i] = __fmaf_rn(C::kC5, r[i], C::kC4);
-  }
-#pragma unroll
-  for (int i = 0; i < Count; ++i) e[i] = __fmaf_rn(e[i], r[i], C::kC3);
-#pragma unroll
-  for (int i = 0; i < Count; ++i) e[i] = __fmaf_rn(e[i], r[i], C::kC2);
-#pragma unroll
-  for (int i = 0; i < Count; ++i) e[i] = __fmaf_rn(e[i], r[i], C::kC1);
-#pragma unroll
-  for (int i = 0; i < Count; ++i) e[i] = __fmaf_rn(e[i], r[i], C::kC0);
-#pragma unroll
-  for (int i = 0; i < Count; ++i) {
-    const float mantissa = __fmaf_rn(r[i] * r[i], e[i], r[i]) + 1.0f;
-    // Times 2^n, |n| < 60: the low bits of `power` are n, its high ones fall off.
-    e[i] = 1.0f + __uint_as_float(__float_as_uint(mantissa) + (__float_as_uint(power[i]) << 23));
-    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse[i]) : "f"(e[i]));
-  }
-  // The device's own sequence for IEEE division (nvcc -prec-div=true), which is exact for 1 <= divisor < 2^60; of kSilu
-  // without the better inverse in front.
-#pragma unroll
-  for (int i = 0; i < Count; ++i) {
-    if (!kSilu) inverse[i] = __fmaf_rn(inverse[i], __fmaf_rn(-e[i], inverse[i], 1.0f), inverse[i]);
-    r[i] = gate[i] * inverse[i];
-  }
-#pragma unroll
-  for (int i = 0; i < Count; ++i) r[i] = __fmaf_rn(inverse[i], __fmaf_rn(-e[i], r[i], gate[i]), r[i]);
-#pragma unroll
-  for (int i = 0; i < Count; ++i) {
-    r[i] = __fmaf_rn(inverse[i], __fmaf_rn(-e[i], r[i], gate[i]), r[i]);
-    gate[i] = r[i] * up[i];
-  }
-}
 
 // What a block knows of a tile's rows by itself.
 struct OwnRows {
@@ -236,9 +145,12 @@ class Epilogue<GemmKind::kGateUp, kLookedUp> {
         up[i] = sum[i / 2][2 + i % 2] * (x_scale * up_scale_ * product_scale_) + up_bias_;
       }
     }
+    if constexpr (kCase == EpilogueCase::kBf16) {
+      activate_for_bf16(gemm_.activation, h, up);
+      return store_tiles(h, n0);
+    }
     // Of the tile loop columns past a tile's rows repeat one of them.
     activate_all<!kAny>(gemm_.activation, h, up, [&](int i) { return kLookedUp || rows_.has(column(n0, i)); });
-    if constexpr (kCase == EpilogueCase::kBf16) return store_tiles(h, n0);
     if constexpr (kCase == EpilogueCase::kNvfp4) return store_f32(h, n0);
     if (gemm_.row_weight != nullptr) {
 #pragma unroll
