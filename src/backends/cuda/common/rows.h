@@ -25,10 +25,11 @@ struct alignas(16) TokenTile {
 // Tiles in order of experts and rows. An expert's rows are cut into as few tiles of at most `max_rows` as there can be,
 // all but the last of equal size, a multiple of `step`.
 struct TileList {
-  TokenTile* tiles = nullptr;     // [most_tiles(...)]
+  TokenTile* tiles = nullptr;     // [most]
   std::int32_t* count = nullptr;  // [1]
   std::int32_t max_rows = 0;      // a multiple of step
   std::int32_t step = 0;
+  std::int32_t most = 0;  // most_tiles(...) of the call
 };
 
 // All tiles of a call, in lists for different kernels: with max_rows ascending, those without an array left out. An

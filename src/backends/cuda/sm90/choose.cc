@@ -128,12 +128,16 @@ Choice choose(const GemmSizes& sizes) {
           .parts_down = parts_of(kernel, sizes.hidden, sizes.inter, sizes)};
 }
 
-cuda::TileLists tile_lists(const Choice& choice, const TokenTiles& tiles, std::int32_t* counts) {
+cuda::TileLists tile_lists(const Choice& choice, const TokenTiles& tiles, std::int32_t* counts, std::int64_t rows,
+                           std::int64_t experts) {
   cuda::TileLists lists;
   for (std::size_t i = 0; i < tiles.size(); ++i)
     if (const Kernel* kernel = choice.kernels[i])
-      lists.of[i] = {
-          .tiles = tiles[i].data(), .count = counts + i, .max_rows = kernel->max_rows, .step = kernel->row_step};
+      lists.of[i] = {.tiles = tiles[i].data(),
+                     .count = counts + i,
+                     .max_rows = kernel->max_rows,
+                     .step = kernel->row_step,
+                     .most = static_cast<std::int32_t>(cuda::most_tiles(rows, experts, kernel->max_rows))};
   return lists;
 }
 

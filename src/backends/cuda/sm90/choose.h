@@ -20,8 +20,10 @@ struct Choice {
 };
 
 using TokenTiles = std::array<std::span<cuda::TokenTile>, cuda::kTileLists>;
-// The lists of a call's tiles for the kernels of a choice, in these arrays; counts [kTileLists].
-cuda::TileLists tile_lists(const Choice& choice, const TokenTiles& tiles, std::int32_t* counts);
+// The lists of a call's tiles for the kernels of a choice, in these arrays; counts [kTileLists]. Of `rows` rows at most,
+// however they fall on `experts`.
+cuda::TileLists tile_lists(const Choice& choice, const TokenTiles& tiles, std::int32_t* counts, std::int64_t rows,
+                           std::int64_t experts);
 
 // For `rows` rows that fall on about `active` of the experts evenly, with weights of inter x hidden.
 struct GemmSizes {

@@ -30,28 +30,31 @@ struct GemmWeights {
   std::int32_t k = 0;
 };
 
-// Rows that the blocks of the tile loop bring into tiles while they multiply (tile_gather.cuh).
+// Rows that the blocks of the tile loop bring into tiles while they multiply (tile_gather.cuh). The tiles lie in a ring:
+// the i-th of the list at i % ring, where it stays until all who multiply it have read it.
 struct RowGather {
   const std::uint16_t* from = nullptr;  // [*, k], as Gemm::x of the streaming loop
-  std::uint16_t* to = nullptr;          // what Gemm::x is: the tiles
+  std::uint16_t* to = nullptr;          // [ring, tiled_columns(max_rows), tiled_k(k)]
   std::int32_t* claims = nullptr;       // [2]; zero before the launch, as is
-  std::int32_t* ready = nullptr;        // [places of tiles, gather_chunks(k)] pieces that are there
+  std::int32_t* ready = nullptr;        // [places of tiles, gather_chunks(k)] pieces that are there, and who has read
+  std::int32_t ring = 0;                // tiles; launch() sets both
+  std::int32_t first_tiles = 0;         // that blocks begin with
 };
-inline constexpr int kGatherSteps = 8;  // of 64 K, and
-inline constexpr int kGatherRows = 32;  // columns of a tile, that a warp brings at a time
-inline constexpr int kGatherPiece = 8;  // columns, of the first tiles
+inline constexpr int kGatherPiece = 8;   // columns that a warp brings at a time
+inline constexpr int kGatherSteps = 8;   // of 64 K, a chunk: of what is ready
+inline constexpr int kGatherChunks = 4;  // that a warp brings at a time, but of the first tiles
 MEGAMOE_HD constexpr std::int64_t gather_chunks(std::int64_t k) { return ceil_div(steps_of(k), kGatherSteps); }
 
 struct Gemm {
   GemmWeights weights;
 
   // Columns of the product, bf16. Streaming loop: [*, k], row r of x or with gather_top_k the token of row r. Tile
-  // loop: the rows' tiles (common/rows.h).
+  // loop: the rows' tiles (common/rows.h), where there is nothing to gather.
   const std::uint16_t* x = nullptr;
   const float* x_scale = nullptr;  // of row r, or with gather_top_k of the token of row r; nullptr: 1
   std::int32_t gather_top_k = 0;
   const std::int32_t* choice_of = nullptr;  // [rows]; nullptr where rows are tokens
-  RowGather gather;                         // tile loop; nothing to gather: x is in tiles already
+  RowGather gather;                         // tile loop
   cuda::TileList tiles;
   bool tiles_are_ready = false;  // the list, or own_ids, were written before the launch in front of this one began
   // Tile loop: this launch may begin before those in front have ended, which work on other tiles of the same rows, or

@@ -21,6 +21,7 @@ struct Kernel {
   std::int32_t row_step = 0;  // of tiles' sizes
   std::int32_t stage_k = 0;   // K that one stage of its ring holds
   std::int32_t item_features = kPanelFeatures;  // streaming loop
+  std::int32_t item_panels = 1;                 // tile loop, of a block
   std::int32_t blocks_per_sm = 0;               // that are launched
   std::int32_t cluster = 1;                     // blocks of a cluster
   std::int32_t shared_bytes = 0;
@@ -38,10 +39,15 @@ void allow_shared_memory();
 using Kernels = std::array<const Kernel*, cuda::kTileLists>;
 inline constexpr int kFew = 0, kUsual = 1, kMany = 2;
 
+// Elements that the launches of a call want for what they gather (RowGather::to, one behind the other), of `rows` rows
+// at most on so many experts.
+std::int64_t gathered_elements(const Kernels& kernels, std::int64_t panels, std::int64_t k, std::int64_t rows,
+                               std::int64_t experts, int multiprocessors);
+
 // One launch a kernel, with its list of tiles. Each is a persistent grid, as many blocks as the device holds at one
 // time, whatever the rows. It may start before the kernel in front has ended, and all but the first work beside it; the
 // first does where gemm.beside_previous is set. The counters of a launch's claims lie `claims` behind those of the
-// launch in front, the first one's are gemm's.
+// launch in front, the first one's are gemm's; so do the rings of what they gather.
 void launch(const Kernels& kernels, const cuda::TileLists& lists, GemmKind kind, const Gemm& gemm, std::int64_t claims,
             int multiprocessors, cudaStream_t stream);
 

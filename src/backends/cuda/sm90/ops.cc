@@ -19,6 +19,7 @@ namespace {
 using namespace sm90;
 
 constexpr std::int64_t kMostRows = std::int64_t{1} << 30;
+constexpr std::int64_t kMostElements = std::int64_t{1} << 35;  // 64 GiB of x
 
 void check_size(std::string_view what, std::int64_t asked, std::int64_t step, std::int64_t most) {
   if (asked < step || asked > most || asked % step != 0)
@@ -57,6 +58,28 @@ std::int64_t most_tiles(const GroupedShape& shape, std::int64_t rows, bool strea
   return cuda::most_tiles(rows, shape.experts, least);
 }
 
+// Nothing is known of the offsets: rows fall on experts as at random.
+Choice choose_for(const GroupedShape& shape, std::int64_t rows, bool fused) {
+  return choose({.weights = WeightFormat::kNvfp4,
+                 .hidden = fused ? shape.k : shape.n,
+                 .inter = fused ? shape.n / 2 : shape.k,
+                 .rows = rows,
+                 .active = expected_active(shape.experts, 1, rows)});
+}
+
+// Elements that a call of so many rows or fewer gathers. From one number to the next no kernel is left out: they serve
+// from some rows to 1.3 times as many, or more.
+std::int64_t most_gathered(const GroupedShape& shape, std::int64_t most_rows, int multiprocessors) {
+  std::int64_t most = 0;
+  for (std::int64_t rows = 1; rows <= most_rows;
+       rows = std::min(rows + std::max<std::int64_t>(1, rows / 4), std::max(most_rows, rows + 1))) {
+    const Kernels kernels = choose_for(shape, rows, false).kernels;
+    most = std::max(most, gathered_elements(kernels, panels_of(shape.n), shape.k, std::min(2 * rows, most_rows),
+                                            shape.experts, multiprocessors));
+  }
+  return most;
+}
+
 constexpr std::int64_t kLaunchClaims = 3;  // of items, and two of what is gathered
 constexpr std::int64_t kClaims = cuda::kTileLists * kLaunchClaims;
 
@@ -66,28 +89,27 @@ struct Workspace {
   TokenTiles tiles;
   std::span<std::uint16_t> values;  // of NVFP4 activations
   std::span<float> scale;
-  std::span<std::uint16_t> x_tiles;  // for the tile loop
+  std::span<std::uint16_t> x_tiles;  // RowGather::to
 
-  Workspace(Carver& carver, const GroupedShape& shape, std::int64_t rows, bool decodes)
+  Workspace(Carver& carver, const GroupedShape& shape, std::int64_t rows, bool decodes, int multiprocessors)
       : counters(carver.take<std::int32_t>(kClaims + most_tiles(shape, rows, false) * gather_chunks(shape.k))),
         row_begin(carver.take<std::int32_t>(shape.experts + 1)),
         tile_counts(carver.take<std::int32_t>(cuda::kTileLists)),
         values(carver.take<std::uint16_t>(decodes ? rows * shape.k : 0)),
         scale(carver.take<float>(decodes ? rows : 0)),
-        x_tiles(carver.take<std::uint16_t>(cuda::tiled_size(rows, most_tiles(shape, rows, false)) *
-                                           cuda::tiled_k(shape.k))) {
+        x_tiles(carver.take<std::uint16_t>(most_gathered(shape, rows, multiprocessors))) {
     for (auto& of_list : tiles)
       of_list = carver.take<cuda::TokenTile>(std::max(most_tiles(shape, rows, true), most_tiles(shape, rows, false)));
   }
 };
 
-std::size_t count_workspace(const GroupedShape& shape, std::int64_t rows, bool decodes) {
+std::size_t count_workspace(const GroupedShape& shape, std::int64_t rows, bool decodes, int multiprocessors) {
   Carver count{std::span<std::byte>()};
-  Workspace(count, shape, rows, decodes);
+  Workspace(count, shape, rows, decodes, multiprocessors);
   return count.bytes();
 }
 
-void check_call(const GroupedGemm& call, GemmKind kind) {
+void check_call(const GroupedGemm& call, GemmKind kind, int multiprocessors) {
   check_shape(call.shape);
   if (kind == GemmKind::kGateUp) check_size("n of gate and up", call.shape.n, 32, 1 << 21);
   check_rows(call.rows);
@@ -95,32 +117,31 @@ void check_call(const GroupedGemm& call, GemmKind kind) {
     throw Error(Code::kInvalidArgument, "grouped GEMM: asked ", call.x == nullptr ? "neither" : "both",
                 " of x and x_codes, accepted: one");
   check_given(call.x_codes == nullptr || call.x_sf != nullptr, "x_sf");
+  // The gathering warps count a row's place in 32 bits, of 16 bytes each.
+  if (call.rows * call.shape.k > kMostElements)
+    throw Error(Code::kInvalidArgument, "grouped GEMM: rows * k: asked ", call.rows, " * ", call.shape.k,
+                ", accepted: up to ", kMostElements);
   check_given(call.packed != nullptr, "packed");
   check_given(call.global_scale != nullptr, "global_scale");
   check_given(call.expert_offsets != nullptr, "expert_offsets");
   check_given(call.output != nullptr, "output");
-  const std::size_t needed = count_workspace(call.shape, call.rows, call.x == nullptr);
+  const std::size_t needed = count_workspace(call.shape, call.rows, call.x == nullptr, multiprocessors);
   if (call.workspace.size() < needed)
     throw Error(Code::kInvalidArgument, "workspace: the call needs ", needed, " bytes, got ", call.workspace.size());
 }
 
 void run(const GroupedGemm& call, GemmKind kind, const Activation& activation, int multiprocessors) {
-  check_call(call, kind);
+  check_call(call, kind, multiprocessors);
   if (call.rows == 0) return;
   auto* const stream = static_cast<cudaStream_t>(call.stream);
   const GroupedShape& shape = call.shape;
   const bool fused = kind == GemmKind::kGateUp;
   const bool decodes = call.x == nullptr;
   Carver carver(call.workspace);
-  const Workspace space(carver, shape, call.rows, decodes);
+  const Workspace space(carver, shape, call.rows, decodes, multiprocessors);
 
-  // Nothing is known of the offsets here: rows fall on experts as at random.
-  const Choice choice = choose({.weights = WeightFormat::kNvfp4,
-                                .hidden = fused ? shape.k : shape.n,
-                                .inter = fused ? shape.n / 2 : shape.k,
-                                .rows = call.rows,
-                                .active = expected_active(shape.experts, 1, call.rows)});
-  const cuda::TileLists tiles = tile_lists(choice, space.tiles, space.tile_counts.data());
+  const Choice choice = choose_for(shape, call.rows, fused);
+  const cuda::TileLists tiles = tile_lists(choice, space.tiles, space.tile_counts.data(), call.rows, shape.experts);
   cuda::take_offsets({.expert_offsets = call.expert_offsets,
                       .experts = shape.experts,
                       .rows = call.rows,
@@ -156,7 +177,6 @@ void run(const GroupedGemm& call, GemmKind kind, const Activation& activation, i
                    .to = space.x_tiles.data(),
                    .claims = space.counters.data() + 1,
                    .ready = space.counters.data() + kClaims};
-    gemm.x = space.x_tiles.data();
   }
   gemm.weights.scale[0] = call.global_scale;
   gemm.weights.scale[1] = call.up_global_scale == nullptr ? call.global_scale : call.up_global_scale;
@@ -219,7 +239,7 @@ std::size_t CudaOps::workspace_bytes(const GroupedShape& shape, std::int64_t max
   check_rows(max_rows);
   if (x == ActivationFormat::kInt8)
     throw Error(Code::kUnsupported, "grouped GEMM: asked ", name(x), " activations, accepted: bf16, nvfp4");
-  return count_workspace(shape, max_rows, x == ActivationFormat::kNvfp4);
+  return count_workspace(shape, max_rows, x == ActivationFormat::kNvfp4, multiprocessors_);
 }
 
 void CudaOps::grouped_gemm(const GroupedGemm& call) const { run(call, GemmKind::kDown, {}, multiprocessors_); }

@@ -69,13 +69,16 @@ Sm90Plan::Largest Sm90Plan::largest(bool is_shared) const {
     most.y_rows = std::max(most.y_rows, choice.parts_down * rows);
     if (!choice.usual().streams) {
       most.tiled = std::max(most.tiled, cuda::tiled_size(rows, most.tiles));
+      most.gathered = std::max(most.gathered, gathered_elements(choice.kernels, weights.panels, problem.hidden,
+                                                                2 * rows, bank.experts(), multiprocessors_));
       most.finished = most.tiles;
       most.ready = most.tiles * gather_chunks(problem.hidden);
     }
   };
-  // Up to kMostCutRows every count is looked at: only there is K cut into parts.
+  // Up to kMostCutRows every count is looked at: only there is K cut into parts. Beyond, no kernel is left out: they
+  // serve from some rows to 1.3 times as many, or more.
   for (std::int64_t t = 1; t <= max_tokens_;
-       t = t < kMostCutRows ? t + 1 : std::min(2 * t, std::max(max_tokens_, t + 1)))
+       t = t < kMostCutRows ? t + 1 : std::min(t + t / 4, std::max(max_tokens_, t + 1)))
     grow(t);
   return most;
 }
@@ -137,8 +140,10 @@ void Sm90Plan::run(const RunArgs& args) const {
   const Choice routed_kernels = routed_choice(tokens);
   const Choice shared_kernels = has_shared ? shared_choice(tokens) : Choice{};
   const bool rounds_y = rounds(tokens);
-  const auto tiles_of = [](const Rows& rows, const Choice& choice) {
-    return tile_lists(choice, rows.tiles, rows.tile_counts.data());
+  const auto tiles_of = [&](const Rows& rows, const Choice& choice) {
+    const bool routed = &rows == &space.routed;
+    return tile_lists(choice, rows.tiles, rows.tile_counts.data(), routed ? tokens * problem.top_k : tokens,
+                      routed ? problem.experts : 1);
   };
 
   // Order rows by expert.
@@ -236,10 +241,8 @@ void Sm90Plan::run(const RunArgs& args) const {
     // items, one after the other, would leave most of the device idle.
     const bool tile_by_tile = !streams && !h_is_quantized;
     if (tile_by_tile) gemm.finished = rows.finished.data();
-    if (!streams) {
+    if (!streams)
       gemm.gather = {.from = gemm.x, .to = rows.x_tiles.data(), .claims = claims + 2, .ready = rows.ready.data()};
-      gemm.x = rows.x_tiles.data();
-    }
     if (own) {
       gemm.own_ids = args.topk_ids.data();
       gemm.own_choices = static_cast<std::int32_t>(tokens * problem.top_k);

@@ -24,7 +24,7 @@ class Sm90Plan : public PlanImpl {
 
   // What arrays need at most, over all numbers of tokens up to the plan's.
   struct Largest {
-    std::int64_t partials = 0, arrivals = 0, tiles = 0, y_rows = 0, tiled = 0, ready = 0, finished = 0;
+    std::int64_t partials = 0, arrivals = 0, tiles = 0, y_rows = 0, tiled = 0, gathered = 0, ready = 0, finished = 0;
   };
   Largest largest(bool is_shared) const;
 

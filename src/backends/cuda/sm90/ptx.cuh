@@ -118,10 +118,8 @@ __device__ __forceinline__ std::int32_t load_acquire(const std::int32_t* from) {
   asm volatile("ld.acquire.gpu.global.b32 %0, [%1];" : "=r"(value) : "l"(from) : "memory");
   return value;
 }
-__device__ __forceinline__ std::int32_t load_relaxed(const std::int32_t* from) {
-  std::int32_t value;
-  asm volatile("ld.relaxed.gpu.global.b32 %0, [%1];" : "=r"(value) : "l"(from) : "memory");
-  return value;
+__device__ __forceinline__ void add_relaxed(std::int32_t* to, std::int32_t more) {
+  asm volatile("red.relaxed.gpu.global.add.s32 [%0], %1;" ::"l"(to), "r"(more) : "memory");
 }
 __device__ __forceinline__ void add_release(std::int32_t* to, std::int32_t more) {
   asm volatile("red.release.gpu.global.add.s32 [%0], %1;" ::"l"(to), "r"(more) : "memory");
@@ -208,6 +206,11 @@ __device__ __forceinline__ void bulk_copy_to_all(void* shared, const void* globa
 // cp.async.bulk.prefetch (9.7.9.25.4.3): into the second-level cache; address and bytes are multiples of 16.
 __device__ __forceinline__ void prefetch(const void* global, std::uint32_t bytes) {
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(global), "r"(bytes) : "memory");
+}
+
+// prefetch.global.L2 (9.7.9.15): a line into the second-level cache.
+__device__ __forceinline__ void prefetch_line(const void* global) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(global));
 }
 
 // ---- matrices of 8 x 8 b16 ------------------------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 // there are registers for their sums.
 //
 // A block has two warpgroups that multiply, and one of which a warp copies, one scouts and two gather. An item of
-// work is (tile of tokens, one or two panels of features); blocks claim items until none are left, panels fastest, so
-// that the blocks that run at one time share tokens in the second-level cache. A stage is one or more 64 K: bulk copies
+// work is (tile of tokens, one or two panels of features of each block of a cluster); clusters claim items until none are
+// left, panels fastest, so that the blocks that run at one time share tokens in the second-level cache. A stage is one or more 64 K: bulk copies
 // of weights, and one of tokens, that lie in memory as wgmma wants them in shared memory (common/rows.h): the gathering
 // warps saw to that (tile_gather.cuh), or the product before this one. Gathering into shared memory instead, 16 bytes
 // at a time, cost a third of the rate at 200 columns: the copies' latency, and an order (fence.proxy.async) between
@@ -34,10 +34,11 @@ static __constant__ std::uint32_t kScaleExponentInMemory = kScaleExponent;
 
 struct alignas(16) TileItem {
   cuda::TokenTile tile;
-  std::int32_t panel;       // first of the block's; -1: no more work
-  std::int32_t columns;     // of the instance that runs it
-  std::int32_t step_bytes;  // of its tokens, 64 K
-  float weight_scale[2];    // of the expert: of gate and up, or of down
+  const std::uint16_t* tokens;  // the tile's (common/rows.h)
+  float weight_scale[2];        // of the expert: of gate and up, or of down
+  std::int32_t panel;           // first of the block's; -1: no more work
+  std::int32_t columns;         // of the instance that runs it
+  std::int32_t step_bytes;      // of its tokens, 64 K
 };
 inline constexpr std::uint32_t kItemBytes = sizeof(TileItem);
 
@@ -72,12 +73,6 @@ __device__ __forceinline__ int items_of_panels(int panels) {
 template <class Config>
 __device__ __forceinline__ int items_of_tile(const Gemm& gemm) {
   return items_of_panels<Config>(gemm.weights.panels);
-}
-
-// Tiles that the blocks begin at one time.
-template <class Config>
-__device__ __forceinline__ int tiles_at_once(const Gemm& gemm) {
-  return workers<Config>() / items_of_tile<Config>(gemm) + 1;
 }
 
 // Columns of the instance that a tile of `rows` runs in, of those from the Index-th on.
@@ -129,7 +124,7 @@ __device__ __forceinline__ void show_item(TileShared<Config>& shared, const Tile
   }
 }
 
-// One warp claims items, one ahead of the copying warp, and sees to it that their tokens are in memory. The copying
+// One warp of a cluster claims items, one ahead of the copying warps, and sees to it that their tokens are in memory. The copying
 // warp could not do that: the fence behind waiting for what others wrote waits for its own copies as well.
 template <GemmKind Kind, class Config>
 __device__ __forceinline__ void scout_items(const Gemm& gemm, TileShared<Config>& shared, int lane) {
@@ -149,13 +144,14 @@ __device__ __forceinline__ void scout_items(const Gemm& gemm, TileShared<Config>
     const bool done = claimed >= items;
     if (!done) {
       const int index = claimed / items_each;
-      const int4 packed = __ldcg(reinterpret_cast<const int4*>(gemm.tiles.tiles + index));
-      const cuda::TokenTile tile{packed.x, packed.y, packed.z, packed.w};
+      const cuda::TokenTile tile = tile_at(gemm, index);
       item = {.tile = tile,
+              .tokens = gathers(gemm) ? gathered_tile(gemm, index)
+                                      : gemm.x + cuda::tiled_begin(tile) * cuda::tiled_k(w.k),
+              .weight_scale = {w.scale[0][tile.expert], w.scale[1] != nullptr ? w.scale[1][tile.expert] : 0.0f},
               .panel = (claimed % items_each * Config::kCluster + (Config::kCluster == 1 ? 0 : lane)) * Config::kPanels,
               .columns = columns_for<Config>(tile.rows),
-              .step_bytes = static_cast<std::int32_t>(cuda::tiled_columns(tile.rows)) * kTileK * 2,
-              .weight_scale = {w.scale[0][tile.expert], w.scale[1] != nullptr ? w.scale[1][tile.expert] : 0.0f}};
+              .step_bytes = static_cast<std::int32_t>(cuda::tiled_columns(tile.rows)) * kTileK * 2};
       if (gathers(gemm)) wait_for_rows(gemm, tile, lane);
       if (Kind == GemmKind::kDown && gemm.finished != nullptr)
         wait_for_counter(gemm.finished + tile.place, items_of_panels<Config>(gemm.finished_panels) * Config::kCluster);
@@ -199,7 +195,7 @@ __device__ __forceinline__ void copy_items(const Gemm& gemm, TileShared<Config>&
     const int first_panel = __shfl_sync(0xFFFFFFFFu, item.panel, 0);
     const bool both = Config::kPanels == 2 && first_panel + 1 < w.panels;
     const std::byte* weights = w.packed + item.tile.expert * w.expert_bytes + first_panel * panel;
-    const auto* tokens = reinterpret_cast<const std::byte*>(gemm.x + cuda::tiled_begin(item.tile) * cuda::tiled_k(w.k));
+    const auto* tokens = reinterpret_cast<const std::byte*>(item.tokens);
     const std::uint32_t step_bytes = static_cast<std::uint32_t>(item.step_bytes);
     if (ptx::elect_one()) {
       if constexpr (Config::kCluster > 1)
@@ -208,13 +204,13 @@ __device__ __forceinline__ void copy_items(const Gemm& gemm, TileShared<Config>&
         ptx::mbarrier_arrive(&shared.taken);
     }
     if (first_panel < 0) break;
-    const bool has_panel = Config::kCluster == 1 || first_panel < w.panels;
+    const bool has_panel = Config::kCluster == 1 || first_panel < w.panels;  // else the block only brings tokens
     for (int step = 0; step < steps; step += Config::kSteps) {
       const auto here = static_cast<std::uint32_t>(Config::kSteps == 1 ? 1 : min(Config::kSteps, steps - step));
       const std::uint32_t weight_bytes = here * Config::kStepBytes;
       const std::uint32_t token_bytes = here * step_bytes;
       wait_empty();
-      if constexpr (Config::kCluster > 1) {
+      if constexpr (Config::kCluster > 1) {  // a slot is free once all blocks have read it
         if (round > 0 && ptx::elect_one()) {
           const std::uint32_t barrier = ptx::shared_address(&shared.others_empty[slot]);
           for (int other = 1; other < Config::kCluster; ++other)
@@ -373,6 +369,7 @@ __device__ __forceinline__ int multiply_tile(const Gemm& gemm, TileShared<Config
   if (lane == 0) ptx::mbarrier_arrive(&shared.empty[(i - 1) % kStages]);
 
   const TileItem work = item;  // read only now: the loop has no registers to spare
+  if (gathers(gemm) && tile_lane == 0 && group == 0) count_reader(gemm, work.tile);
   if (gemm.x_scale != nullptr) {
     float* const scales = shared.x_scale[group];
     ptx::meet_threads<128>(1 + group);  // everyone is done with the tile before
@@ -408,7 +405,7 @@ __device__ __forceinline__ void multiply_items(const Gemm& gemm, TileShared<Conf
     ptx::mbarrier_wait(&shared.full[i % Config::kStages], i / Config::kStages & 1);
     const TileItem& item = shared.item[count % kItemSlots];
     if (item.panel < 0) {
-      if (Config::kCluster > 1 && Kind == GemmKind::kGateUp && lane == 0)
+      if (Config::kCluster > 1 && Kind == GemmKind::kGateUp && lane == 0)  // publish_all_finished waits for it
         ptx::mbarrier_arrive(&shared.finished[count % kItemSlots]);
       break;
     }
@@ -449,7 +446,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1) tile_gemm_kernel(const __
       if (gemm.beside_previous) cuda::wait_for_previous();
       return;
     }
-    if (gathers(gemm)) gather_first_tiles(gemm, min(tiles, tiles_at_once<Config>(gemm)), lane);
+    if (gathers(gemm)) gather_first_tiles<Config::kColumns>(gemm, tiles, lane);
   }
   if constexpr (Config::kCluster > 1)
     ptx::meet_cluster();
@@ -470,8 +467,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1) tile_gemm_kernel(const __
       else if (Kind == GemmKind::kGateUp && gemm.finished != nullptr && lane == 0)
         publish_all_finished(gemm, shared);
     } else if (gathers(gemm)) {
-      gather_tiles<Config::kGatherLoads>(gemm, tiles_at_once<Config>(gemm), items_of_tile<Config>(gemm),
-                                         workers<Config>(), lane);
+      gather_tiles<Config::kColumns>(gemm, items_of_tile<Config>(gemm) * Config::kCluster, lane);
     }
     if (gemm.beside_previous) cuda::wait_for_previous();
   }

@@ -17,6 +17,7 @@ Kernel tile_row(std::string_view name) {
           .max_rows = Config::kColumns,
           .row_step = Config::kRowStep,
           .stage_k = Steps * kTileK,
+          .item_panels = Panels,
           .blocks_per_sm = 1,
           .cluster = Cluster,
           .shared_bytes = kShared,

@@ -32,8 +32,8 @@ struct Rows {
   std::span<float> h_f32;           // [rows, inter], where h is quantised by rows
   std::span<std::uint16_t> h_bf16;  // [rows, inter], where it is not
   QuantizedRows h;
-  std::span<std::uint16_t> x_tiles;  // for the tile loop
-  std::span<std::uint16_t> h_tiles;
+  std::span<std::uint16_t> x_tiles;  // for the tile loop, RowGather::to
+  std::span<std::uint16_t> h_tiles;  // for the tile loop
   std::span<float> y;  // [parts, rows, hidden]
   std::span<float> partials;
   TokenTiles tiles;
@@ -97,7 +97,7 @@ struct Sm90Plan::Workspace {
     } else {
       out.h_bf16 = carver.take<std::uint16_t>(rows * inter);
     }
-    out.x_tiles = carver.take<std::uint16_t>(most.tiled * cuda::tiled_k(hidden));
+    out.x_tiles = carver.take<std::uint16_t>(most.gathered);
     out.h_tiles = carver.take<std::uint16_t>(most.tiled * cuda::tiled_k(inter));
     out.y = carver.take<float>(std::max(most.y_rows, rows) * hidden);
     out.partials = carver.take<float>(most.partials);

@@ -112,6 +112,18 @@ TEST_P(boundaries, long_sums) {
                        counts_near_steps(330));
 }
 
+// Several units of what one warp gathers at a time, the last one short.
+TEST_P(boundaries, long_rows) {
+  for (const char* activations : {" a=bf16", " a=nvfp4"})
+    check_every_kernel(exact_case(std::string("t=330 h=4688 i=48 e=1 k=1") + activations, GetParam()), {1, 130, 330});
+}
+
+// More tiles than are gathered at one time: into the places of those that all blocks have read (RowGather::ring).
+TEST_P(boundaries, rings_of_tiles_come_round) {
+  for (const char* activations : {" a=bf16", " a=nvfp4"})
+    check_every_kernel(exact_case(std::string("t=1600 h=272 i=1024 e=40 k=6") + activations, GetParam()), {1600});
+}
+
 // So many tiles and panels that each block takes several items.
 TEST_P(boundaries, several_items_a_block) {
   for (const char* activations : {" a=bf16", " a=nvfp4"})
