@@ -1,5 +1,6 @@
 // The activation of several pairs of a thread at a time, in the epilogue of GEMM 1. Its results have the bits of
-// activate() (moe/activation_math.h); how they are computed is what this file is about, for the epilogue is paid in full.
+// activate() (moe/activation_math.h); how they are computed is what this file is about, for the epilogue is paid in
+// full.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -118,9 +119,9 @@ __device__ __forceinline__ void activate_all(const Activation& activation, float
 // the device's own approximations take 7 operations where activate() takes 22, and the few that may have come out
 // wrong are found by their bits and computed again. (Ziv, ACM TOMS 17(3), 1991, rounds elementary functions that way.)
 
-// silu(gate) for gates of at least kLeastGate, within kMostUnits of the last place of activate()'s, or 2^-24 of it each;
-// the same bits where they are subnormal. activate_test.cc compares every float. Below, the rounding of ex2's argument
-// counts too much.
+// silu(gate) for gates of at least kLeastGate, within kMostUnits * 2^-24 of activate()'s; the same bits where that is
+// subnormal. For a GPU's own approximations none but wide bounds are published, so activate_test.cc compares every
+// float: an H100's are within 10.6 units. Below kLeastGate the rounding of ex2's argument counts too much.
 inline constexpr float kLeastGate = -8.0f;
 inline constexpr int kMostUnits = 12;
 
@@ -128,8 +129,8 @@ __device__ __forceinline__ float approximate_silu(float gate) {
   return gate * ptx::reciprocal(1.0f + ptx::exp2(gate * -ExpConstants::kLog2e));
 }
 
-// How far the low halves of two words are beyond where halfway begins to be too near, modulo 2^16: at most kTooNear where
-// it is. One unit more, for two roundings of products with up.
+// How far the low halves of two words are beyond where halfway begins to be too near, modulo 2^16: at most kTooNear
+// where it is. That is kMostUnits of h's last place, and one more for two roundings of products with up.
 inline constexpr std::uint32_t kTooNear = 2 * (kMostUnits + 1);
 __device__ __forceinline__ std::uint32_t beyond_halfway(float low, float high) {
   constexpr std::uint32_t kBegin = 0x8000 - (kMostUnits + 1);

@@ -20,8 +20,8 @@ struct Choice {
 };
 
 using TokenTiles = std::array<std::span<cuda::TokenTile>, cuda::kTileLists>;
-// The lists of a call's tiles for the kernels of a choice, in these arrays; counts [kTileLists]. Of `rows` rows at most,
-// however they fall on `experts`.
+// The lists of a call's tiles for the kernels of a choice, in these arrays; counts [kTileLists]. Of `rows` rows at
+// most, however they fall on `experts`.
 cuda::TileLists tile_lists(const Choice& choice, const TokenTiles& tiles, std::int32_t* counts, std::int64_t rows,
                            std::int64_t experts);
 

@@ -30,8 +30,8 @@ struct GemmWeights {
   std::int32_t k = 0;
 };
 
-// Rows that the blocks of the tile loop bring into tiles while they multiply (tile_gather.cuh). The tiles lie in a ring:
-// the i-th of the list at i % ring, where it stays until all who multiply it have read it.
+// Rows that the blocks of the tile loop bring into tiles while they multiply (tile_gather.cuh). The tiles lie in a
+// ring: the i-th of the list at i % ring, where it stays until all who multiply it have read it.
 struct RowGather {
   const std::uint16_t* from = nullptr;  // [*, k], as Gemm::x of the streaming loop
   std::uint16_t* to = nullptr;          // [ring, tiled_columns(max_rows), tiled_k(k)]

@@ -76,7 +76,8 @@ std::int64_t gathered_elements(const Kernels& kernels, std::int64_t panels, std:
   std::int64_t elements = 0;
   for (const Kernel* kernel : kernels)
     if (kernel != nullptr && !kernel->streams)
-      elements += ring_of(*kernel, panels, k, cuda::most_tiles(rows, experts, kernel->max_rows), multiprocessors).elements;
+      elements +=
+          ring_of(*kernel, panels, k, cuda::most_tiles(rows, experts, kernel->max_rows), multiprocessors).elements;
   return elements;
 }
 

@@ -140,8 +140,7 @@ void Sm90Plan::run(const RunArgs& args) const {
   const Choice routed_kernels = routed_choice(tokens);
   const Choice shared_kernels = has_shared ? shared_choice(tokens) : Choice{};
   const bool rounds_y = rounds(tokens);
-  const auto tiles_of = [&](const Rows& rows, const Choice& choice) {
-    const bool routed = &rows == &space.routed;
+  const auto tiles_of = [&](const Rows& rows, const Choice& choice, bool routed) {
     return tile_lists(choice, rows.tiles, rows.tile_counts.data(), routed ? tokens * problem.top_k : tokens,
                       routed ? problem.experts : 1);
   };
@@ -152,11 +151,11 @@ void Sm90Plan::run(const RunArgs& args) const {
                            .top_k = problem.top_k,
                            .experts = problem.experts,
                            .order = space.order,
-                           .tiles = tiles_of(space.routed, routed_kernels),
+                           .tiles = tiles_of(space.routed, routed_kernels, true),
                            .counters = space.counters.data(),
                            .counter_count = kClaims,
                            .scratch = space.order_scratch.data()};
-  if (has_shared) ordering.shared_tiles = tiles_of(space.shared, shared_kernels).of[kUsual];
+  if (has_shared) ordering.shared_tiles = tiles_of(space.shared, shared_kernels, false).of[kUsual];
   const auto any = [&](const auto& holds) { return holds(routed_kernels) || (has_shared && holds(shared_kernels)); };
   if (any([](const Choice& choice) { return !choice.usual().streams; }))
     ordering.counter_count += static_cast<std::int64_t>(space.routed.ready.size() + space.shared.ready.size() +
@@ -203,7 +202,7 @@ void Sm90Plan::run(const RunArgs& args) const {
                             .values = streams ? rows.h.values.data() : rows.h_tiles.data(),
                             .global_scale = rows.h.scale.data(),
                             .next_may_start = true};  // tiles and ids were there before the first GEMM
-    if (!streams) call.tiles = tiles_of(rows, choice);
+    if (!streams) call.tiles = tiles_of(rows, choice, routed);
     if (is_static) call.static_scale = bank.input_scale(GemmKind::kDown);
     if (routed) call.row_count = space.order.row_begin + problem.experts;
     if (is_static && routed) {
@@ -221,7 +220,7 @@ void Sm90Plan::run(const RunArgs& args) const {
     const bool streams = choice.usual().streams;
     const bool own = routed && orders_itself;
     const bool gathers = routed && !(x_is_quantized && is_static);
-    const cuda::TileLists tiles = tiles_of(rows, choice);
+    const cuda::TileLists tiles = tiles_of(rows, choice, routed);
     Gemm gemm{.weights = bank.gemm(GemmKind::kGateUp),
               .x = x_is_quantized ? rows.x.values.data() : args.x.data(),
               .x_scale = x_is_quantized ? rows.x.scale.data() : nullptr,

@@ -15,14 +15,16 @@ inline constexpr int kFeedWarps = 4;
 inline constexpr int kWgmmaColumns = 256;  // beyond, two wgmma share one A operand
 
 // Cluster: blocks that multiply the same tokens with panels of their own, of which each brings a part for all: half as
-// much to ask of the second-level cache, which is power. Panels: of 128 features, that a block multiplies with the same tokens. With one, each warpgroup has a tile of 64
-// features; with two, a panel, and its two wgmma share their B operand. Columns: the numbers of tokens for which the
-// loop is compiled, ascending; a tile of tokens takes the first that holds it. Lead: stages that the second warpgroup
-// begins behind the first, and stays behind it: while one is in its epilogue the other has stages to multiply. Steps:
-// copies of less than about 20 KB keep memory less busy, so few columns want several.
+// much to ask of the second-level cache, which is power. Panels: of 128 features, that a block multiplies with the same
+// tokens. With one, each warpgroup has a tile of 64 features; with two, a panel, and its two wgmma share their B
+// operand. Columns: the numbers of tokens for which the loop is compiled, ascending; a tile of tokens takes the first
+// that holds it. Lead: stages that the second warpgroup begins behind the first, and stays behind it: while one is in
+// its epilogue the other has stages to multiply. Steps: copies of less than about 20 KB keep memory less busy, so few
+// columns want several.
 template <WeightFormat Format, int Cluster, int Panels, int Steps, int Stages, int Lead, int... Columns>
 struct TileConfig {
-  static_assert(Cluster == 1 || Panels == 1, "else a tile's last item would have to tell which blocks have both panels");
+  static_assert(Cluster == 1 || Panels == 1,
+                "else a tile's last item would have to tell which blocks have both panels");
   static_assert(Panels == 1 || Panels == 2);
   static_assert(1 <= Lead && Lead + 3 <= Stages);
   static constexpr WeightFormat kFormat = Format;

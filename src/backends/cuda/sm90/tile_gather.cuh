@@ -3,9 +3,9 @@
 // Tokens have to be in order before a bulk copy can bring them to wgmma, and a launch of its own for that writes and
 // reads them at the speed of the memory while the tensor cores idle: 4 to 8 % of a large batch. Here two warps of each
 // block do it, ahead of the products as far as the ring of tiles reaches. A unit of work is (tile, kGatherChunks chunks
-// of kGatherSteps of 64 K, kGatherPiece columns), claimed in that order. Whoever is done counts in each chunk's counter;
-// the scout waits for all of a tile's. Before the first tiles are there nobody can multiply, so that all warps of the
-// device take units of these, of one chunk, of which there are about as many.
+// of kGatherSteps of 64 K, kGatherPiece columns), claimed in that order. Whoever is done counts in each chunk's
+// counter; the scout waits for all of a tile's. Before the first tiles are there nobody can multiply, so that all warps
+// of the device take units of these, of one chunk, of which there are about as many.
 //
 // Claims are dynamic, and a warp that has a unit waits for nobody but those who multiply earlier tiles, and these for
 // nobody but earlier units: so the call comes to its end however few of its blocks the device holds at a time.
@@ -69,11 +69,11 @@ __device__ __forceinline__ void wait_for_rows(const Gemm& gemm, const cuda::Toke
   __syncwarp();
 }
 
-// Of eight columns of a tile: `steps` of 64 K of their rows, or what of them is within `k_left`, padded with zeros. Eight
-// lanes copy a line of a column, 16 bytes each, of columns lane / 8 and lane / 8 + 4, whose rows lie `source` pieces of 16
-// bytes behind `from`; a step's columns lie `step_pieces` before the next one's. AtOnce: steps that a lane has in flight,
-// eight registers each. Few instructions, and few registers, are the point: the gathering warps have 40, and what the
-// compiler spills comes back from beyond the first-level cache, which their own acquiring loads empty.
+// Of eight columns of a tile: `steps` of 64 K of their rows, or what of them is within `k_left`, padded with zeros.
+// Eight lanes copy a line of a column, 16 bytes each, of columns lane / 8 and lane / 8 + 4, whose rows lie `source`
+// pieces of 16 bytes behind `from`; a step's columns lie `step_pieces` before the next one's. AtOnce: steps that a lane
+// has in flight, eight registers each. Few instructions, and few registers, are the point: the gathering warps have 40,
+// and what the compiler spills comes back from beyond the first-level cache, which their own acquiring loads empty.
 template <int AtOnce>
 __device__ __forceinline__ void copy_columns(const uint4* from, const std::uint32_t (&source)[2], int k_left, int steps,
                                              uint4* to, int step_pieces, int lane) {
@@ -109,8 +109,9 @@ __device__ __forceinline__ void copy_columns(const uint4* from, const std::uint3
 }
 
 // Units of eight columns and `Chunks` times kGatherSteps of 64 K of the tiles [begin, end), as they are claimed from a
-// counter. `wait(tile)` comes before a unit of the tile is written. Columns past the tile's rows, up to the next multiple
-// of 16, repeat the last row: they are multiplied too, and numbers of a common size take the epilogue's short way.
+// counter. `wait(tile)` comes before a unit of the tile is written. Columns past the tile's rows, up to the next
+// multiple of 16, repeat the last row: they are multiplied too, and numbers of a common size take the epilogue's short
+// way.
 template <int MostColumns, int Chunks, int AtOnce, class Wait>
 __device__ __forceinline__ void gather_units(const Gemm& gemm, int begin, int end, std::int32_t* claims, int lane,
                                              const Wait& wait) {
@@ -146,10 +147,9 @@ __device__ __forceinline__ void gather_units(const Gemm& gemm, int begin, int en
       }
     }
     wait(index);
-    copy_columns<AtOnce>(
-        from, source, k - k_begin, Chunks * kGatherSteps,
-        reinterpret_cast<uint4*>(gathered_tile(gemm, index) + cuda::tiled_at(columns, first, k_begin)),
-        columns * (kTileK / 8), lane);
+    copy_columns<AtOnce>(from, source, k - k_begin, Chunks * kGatherSteps,
+                         reinterpret_cast<uint4*>(gathered_tile(gemm, index) + cuda::tiled_at(columns, first, k_begin)),
+                         columns * (kTileK / 8), lane);
     // Bulk copies of another block will read what ordinary stores wrote.
     ptx::fence_async_global();
     __syncwarp();
@@ -160,18 +160,17 @@ __device__ __forceinline__ void gather_units(const Gemm& gemm, int begin, int en
 // All warps, before their first item. All lanes of the warp.
 template <int MostColumns>
 __device__ __forceinline__ void gather_first_tiles(const Gemm& gemm, int tiles, int lane) {
-  gather_units<MostColumns, 1, 4>(
-      gemm, 0, min(tiles, gemm.gather.first_tiles), gemm.gather.claims, lane, [](int) {});
+  gather_units<MostColumns, 1, 4>(gemm, 0, min(tiles, gemm.gather.first_tiles), gemm.gather.claims, lane, [](int) {});
 }
 
 // The gathering warps: what is left. All lanes of the warp. `readers`: blocks that read a tile.
 template <int MostColumns>
 __device__ __forceinline__ void gather_tiles(const Gemm& gemm, int readers, int lane) {
-  gather_units<MostColumns, kGatherChunks, 2>(
-      gemm, gemm.gather.first_tiles, __ldcg(gemm.tiles.count), gemm.gather.claims + 1, lane, [&](int index) {
-        const int before = index - gemm.gather.ring;  // what lies there now
-        if (before >= 0) wait_for_readers(gemm, tile_at(gemm, before), readers);
-      });
+  gather_units<MostColumns, kGatherChunks, 2>(gemm, gemm.gather.first_tiles, __ldcg(gemm.tiles.count),
+                                              gemm.gather.claims + 1, lane, [&](int index) {
+                                                const int before = index - gemm.gather.ring;  // what lies there now
+                                                if (before >= 0) wait_for_readers(gemm, tile_at(gemm, before), readers);
+                                              });
 }
 
 }  // namespace megamoe::sm90

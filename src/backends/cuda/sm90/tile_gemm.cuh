@@ -2,12 +2,12 @@
 // there are registers for their sums.
 //
 // A block has two warpgroups that multiply, and one of which a warp copies, one scouts and two gather. An item of
-// work is (tile of tokens, one or two panels of features of each block of a cluster); clusters claim items until none are
-// left, panels fastest, so that the blocks that run at one time share tokens in the second-level cache. A stage is one or more 64 K: bulk copies
-// of weights, and one of tokens, that lie in memory as wgmma wants them in shared memory (common/rows.h): the gathering
-// warps saw to that (tile_gather.cuh), or the product before this one. Gathering into shared memory instead, 16 bytes
-// at a time, cost a third of the rate at 200 columns: the copies' latency, and an order (fence.proxy.async) between
-// them and wgmma that only who copied can give.
+// work is (tile of tokens, one or two panels of features of each block of a cluster); clusters claim items until none
+// are left, panels fastest, so that the blocks that run at one time share tokens in the second-level cache. A stage is
+// one or more 64 K: bulk copies of weights, and one of tokens, that lie in memory as wgmma wants them in shared memory
+// (common/rows.h): the gathering warps saw to that (tile_gather.cuh), or the product before this one. Gathering into
+// shared memory instead, 16 bytes at a time, cost a third of the rate at 200 columns: the copies' latency, and an order
+// (fence.proxy.async) between them and wgmma that only who copied can give.
 //
 // Each number of columns is its own instance of the loop: decoding costs the same for 16 and for 304.
 #pragma once
@@ -124,8 +124,8 @@ __device__ __forceinline__ void show_item(TileShared<Config>& shared, const Tile
   }
 }
 
-// One warp of a cluster claims items, one ahead of the copying warps, and sees to it that their tokens are in memory. The copying
-// warp could not do that: the fence behind waiting for what others wrote waits for its own copies as well.
+// One warp of a cluster claims items, one ahead of the copying warps, and sees to it that their tokens are in memory.
+// The copying warp could not do that: the fence behind waiting for what others wrote waits for its own copies as well.
 template <GemmKind Kind, class Config>
 __device__ __forceinline__ void scout_items(const Gemm& gemm, TileShared<Config>& shared, int lane) {
   const GemmWeights& w = gemm.weights;
@@ -145,13 +145,13 @@ __device__ __forceinline__ void scout_items(const Gemm& gemm, TileShared<Config>
     if (!done) {
       const int index = claimed / items_each;
       const cuda::TokenTile tile = tile_at(gemm, index);
-      item = {.tile = tile,
-              .tokens = gathers(gemm) ? gathered_tile(gemm, index)
-                                      : gemm.x + cuda::tiled_begin(tile) * cuda::tiled_k(w.k),
-              .weight_scale = {w.scale[0][tile.expert], w.scale[1] != nullptr ? w.scale[1][tile.expert] : 0.0f},
-              .panel = (claimed % items_each * Config::kCluster + (Config::kCluster == 1 ? 0 : lane)) * Config::kPanels,
-              .columns = columns_for<Config>(tile.rows),
-              .step_bytes = static_cast<std::int32_t>(cuda::tiled_columns(tile.rows)) * kTileK * 2};
+      item = {
+          .tile = tile,
+          .tokens = gathers(gemm) ? gathered_tile(gemm, index) : gemm.x + cuda::tiled_begin(tile) * cuda::tiled_k(w.k),
+          .weight_scale = {w.scale[0][tile.expert], w.scale[1] != nullptr ? w.scale[1][tile.expert] : 0.0f},
+          .panel = (claimed % items_each * Config::kCluster + (Config::kCluster == 1 ? 0 : lane)) * Config::kPanels,
+          .columns = columns_for<Config>(tile.rows),
+          .step_bytes = static_cast<std::int32_t>(cuda::tiled_columns(tile.rows)) * kTileK * 2};
       if (gathers(gemm)) wait_for_rows(gemm, tile, lane);
       if (Kind == GemmKind::kDown && gemm.finished != nullptr)
         wait_for_counter(gemm.finished + tile.place, items_of_panels<Config>(gemm.finished_panels) * Config::kCluster);

@@ -34,7 +34,7 @@ struct Rows {
   QuantizedRows h;
   std::span<std::uint16_t> x_tiles;  // for the tile loop, RowGather::to
   std::span<std::uint16_t> h_tiles;  // for the tile loop
-  std::span<float> y;  // [parts, rows, hidden]
+  std::span<float> y;                // [parts, rows, hidden]
   std::span<float> partials;
   TokenTiles tiles;
   std::span<std::int32_t> tile_counts;

@@ -1,8 +1,7 @@
-#include "backends/cuda/sm90/every_gate.h"
-
 #include <span>
 
 #include "backends/cuda/sm90/activate.cuh"
+#include "backends/cuda/sm90/every_gate.h"
 #include "base/cuda_check.h"
 #include "megamoe/buffer.h"
 
@@ -106,8 +105,8 @@ __global__ void measure(ApproximateSilu* out) {
   for_each_index(positive + negative, [&](const auto& index, const auto& counts) {
     for (int i = 0; i < kGates; ++i) {
       compared += counts[i];
-      const float gate = __uint_as_float(static_cast<std::uint32_t>(
-          index[i] < positive ? index[i] : kSign + 1 + (index[i] - positive)));
+      const float gate = __uint_as_float(
+          static_cast<std::uint32_t>(index[i] < positive ? index[i] : kSign + 1 + (index[i] - positive)));
       const float wanted = activate(activation, gate, 1.0f);
       const float got = approximate_silu(gate);
       if (__float_as_uint(got) == __float_as_uint(wanted)) continue;
