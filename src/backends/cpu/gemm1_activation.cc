@@ -36,9 +36,9 @@ void gemm1_activation(const Kernels& kernels, const Activation& activation, cons
                    .row_weight = work.row_weight(row + r)};
     }
     const std::int64_t panels = (item.column_end - item.column_begin) / kPairLanes;
-    float sums[kLongItemPanels * kRowTile * kLanes];
+    float sums[kLongestItemPanels * kRowTile * kLanes];
     dot(bank.gate_up_panel(item.expert, item.column_begin / kPairLanes), bank.hidden, panels, activations, rows, sums);
-    float result[kRowTile][kLongItemPanels * kPairLanes];
+    float result[kRowTile][kLongestItemPanels * kPairLanes];
     for (std::int64_t p = 0; p < panels; ++p) {
       const std::int64_t column = item.column_begin + p * kPairLanes;
       for (std::int64_t r = 0; r < rows; ++r) {

@@ -16,7 +16,7 @@ void gemm2(const Kernels& kernels, const Work& work, const Item& item) {
     ActivationRow activations[kRowTile];
     for (std::int64_t r = 0; r < rows; ++r) activations[r] = work.middle->row(row + r);
     const std::int64_t panels = ceil_div(item.column_end - item.column_begin, kLanes);
-    float sums[kLongItemPanels * kRowTile * kLanes];
+    float sums[kLongestItemPanels * kRowTile * kLanes];
     for (std::int64_t r = 0; r < rows; ++r)
       for (std::int64_t column = item.column_begin; column < item.column_end; column += 16)
         __builtin_prefetch(work.y.data() + (row + r) * bank.hidden + column, 1);

@@ -72,8 +72,8 @@ CpuPlan::CpuPlan(std::shared_ptr<const CpuWeights> weights, const PlanOptions& o
 
 std::string CpuPlan::describe() const {
   return "cpu: " + std::string(kernels_.target) + ", " + std::to_string(threads_.count()) +
-         (threads_.count() == 1 ? " thread" : " threads") + ", items of " + std::to_string(kItemPanels) + " or " +
-         std::to_string(kLongItemPanels) + " panels x " + std::to_string(kItemRows) + " rows";
+         (threads_.count() == 1 ? " thread" : " threads") + ", items of " + std::to_string(kItemPanels) + " to " +
+         std::to_string(kLongestItemPanels) + " panels x " + std::to_string(kItemRows) + " rows";
 }
 
 void CpuPlan::run(const RunArgs& args) const {
@@ -120,9 +120,10 @@ void CpuPlan::run(const RunArgs& args) const {
 
   // Both works' items of one GEMM are one loop, so that no thread waits between them.
   const auto for_all_items = [&](auto columns_of, std::int64_t panel_columns, auto step) {
-    const Items routed(works[0], columns_of(works[0]), panel_columns, space.first_item);
+    const int threads = threads_.count();
+    const Items routed(works[0], columns_of(works[0]), panel_columns, threads, space.first_item);
     const Items shared =
-        has_shared ? Items(works[1], columns_of(works[1]), panel_columns, space.shared_first_item) : routed;
+        has_shared ? Items(works[1], columns_of(works[1]), panel_columns, threads, space.shared_first_item) : routed;
     const std::int64_t split = routed.count();
     threads_.each(split + (has_shared ? shared.count() : 0), [&](std::int64_t i, int) {
       if (i < split)

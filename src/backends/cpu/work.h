@@ -15,14 +15,17 @@ namespace megamoe::cpu {
 // An item is some output columns of one expert for at most 256 of its rows, which cut an expert that took most tokens
 // into pieces for many threads. Four panels of GEMM1 are 64 columns, a block of int8 activations, so that it can round
 // what it made. Of few rows, memory sets the time and short items even out the threads; of more, the first panel of an
-// item, whose decoding nothing hides, and what surrounds a call of a kernel ask for longer ones.
+// item, whose decoding nothing hides, and what surrounds a call of a kernel ask for longer ones: the longest where each
+// thread still has many.
 inline constexpr std::int64_t kItemPanels = 4;
 inline constexpr std::int64_t kLongItemPanels = 8;
+inline constexpr std::int64_t kLongestItemPanels = 16;
 inline constexpr std::int64_t kRowsOfLongItems = 4;  // an expert, in the mean
+inline constexpr std::int64_t kItemsOfThread = 32;   // of the longest ones
 inline constexpr std::int64_t kItemRows = 256;
 
 // Rows that a kernel call takes at once: it decodes bf16 panels once for all of them. A thread's stack holds their
-// results, 144 KiB.
+// results, 288 KiB.
 inline constexpr std::int64_t kRowTile = 96;
 
 struct Work {
@@ -58,12 +61,12 @@ struct Item {
 class Items {
  public:
   // `columns` of the output, of which a panel has `panel_columns`.
-  Items(const Work& work, std::int64_t columns, std::int64_t panel_columns, std::span<std::int64_t> first)
-      : row_begin_(work.row_begin), columns_(columns), item_columns_(panels_of(work) * panel_columns), first_(first) {
-    first_[0] = 0;
-    for (std::size_t e = 0; e + 1 < row_begin_.size(); ++e)
-      first_[e + 1] =
-          first_[e] + ceil_div(row_begin_[e + 1] - row_begin_[e], kItemRows) * ceil_div(columns, item_columns_);
+  Items(const Work& work, std::int64_t columns, std::int64_t panel_columns, int threads, std::span<std::int64_t> first)
+      : row_begin_(work.row_begin), columns_(columns), first_(first) {
+    const auto experts = static_cast<std::int64_t>(row_begin_.size()) - 1;
+    const bool are_long = work.rows() > kRowsOfLongItems * experts;
+    cut((are_long ? kLongestItemPanels : kItemPanels) * panel_columns);
+    if (are_long && count() < kItemsOfThread * threads) cut(kLongItemPanels * panel_columns);
   }
 
   std::int64_t count() const { return first_.back(); }
@@ -80,14 +83,17 @@ class Items {
   }
 
  private:
-  static std::int64_t panels_of(const Work& work) {
-    const auto experts = static_cast<std::int64_t>(work.row_begin.size()) - 1;
-    return work.rows() > kRowsOfLongItems * experts ? kLongItemPanels : kItemPanels;
+  void cut(std::int64_t item_columns) {
+    item_columns_ = item_columns;
+    first_[0] = 0;
+    for (std::size_t e = 0; e + 1 < row_begin_.size(); ++e)
+      first_[e + 1] =
+          first_[e] + ceil_div(row_begin_[e + 1] - row_begin_[e], kItemRows) * ceil_div(columns_, item_columns_);
   }
 
   std::span<const std::int64_t> row_begin_;
   std::int64_t columns_;
-  std::int64_t item_columns_;
+  std::int64_t item_columns_ = 0;
   std::span<std::int64_t> first_;
 };
 
