@@ -21,6 +21,20 @@ TEST_P(determinism, threads_1_to_4_give_the_same_bits) {
   });
 }
 
+// Backend cpu cuts a GEMM into longer items for few threads (64 here, which are enough for two threads and not for
+// three).
+TEST_P(determinism, items_of_any_length_give_the_same_bits) {
+  const Case c = make_case(parse_test_problem(std::string("t=24 h=528 i=272 e=32 k=8 ") + GetParam()));
+  for_each_backend(
+      c.test.problem,
+      [&](std::string_view backend) {
+        const Result want = run_case(c, backend, {.f32 = true}, 1);
+        for (const int threads : {2, 3, 4})
+          EXPECT_EQ(run_case(c, backend, {.f32 = true}, threads).f32, want.f32) << threads;
+      },
+      CpuTargets::kBest);
+}
+
 TEST_P(determinism, a_thousand_runs_give_the_same_bits) {
   const Case c = make_case(parse_test_problem(std::string("t=6 h=48 i=32 e=4 k=2 ") + GetParam()));
   for_each_backend(
