@@ -263,8 +263,8 @@ class Bench(CommandLine):
         self.refused(2, "--backend", "bench", "--stage", "prepare", "--problem", "h=64 i=64 e=8 k=2", "--backend", "cuda")
 
     def test_a_result_for_each_routing(self):
-        bench = self.json("bench", "--problem", "h=64 i=64 e=32 k=2", "--tokens", 24, "--routing", "uniform,zipf:3",
-                          "--seconds", 0.05, "--quiet")
+        bench = self.json("bench", "--problem", "h=64 i=64 e=32 k=2 a=int8", "--tokens", 24,
+                          "--routing", "uniform,zipf:3", "--seconds", 0.05, "--quiet")
         uniform, zipf = bench["results"]
         self.assertEqual((uniform["routing"], zipf["routing"]), ("uniform", "zipf:3"))
         self.assertLess(2 * zipf["active_experts"], uniform["active_experts"])
@@ -272,7 +272,7 @@ class Bench(CommandLine):
         self.assertLessEqual(uniform["p10_us"], uniform["median_us"])
         self.assertLessEqual(uniform["median_us"], uniform["p90_us"])
         self.assertNotIn("floors", bench)
-        self.refused(2, "zipf:S", "bench", "--problem", "h=64 i=64 e=32 k=2", "--routing", "uniform,popular")
+        self.refused(2, "zipf:S", "bench", "--problem", "h=64 i=64 e=32 k=2 a=int8", "--routing", "uniform,popular")
 
     def test_csv_has_the_figures_of_the_json(self):
         lines = self.ok("bench", "--problem", "h=64 i=64 e=8 k=2 a=int8", "--tokens", "1,5", "--seconds", 0.02,
