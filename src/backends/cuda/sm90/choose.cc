@@ -128,6 +128,18 @@ Choice choose(const GemmSizes& sizes) {
           .parts_down = parts_of(kernel, sizes.hidden, sizes.inter, sizes)};
 }
 
+std::int64_t most_gathered(const GemmSizes& most, bool has_companions, std::int64_t panels, std::int64_t k,
+                           std::int64_t experts, int multiprocessors) {
+  const std::int32_t last = kernel_for(most).max_rows;
+  std::int64_t elements = 0;
+  for (const Kernel& kernel : kernels()) {
+    if (kernel.streams || kernel.weights != most.weights || kernel.max_rows > last) continue;
+    const Kernels together = has_companions ? with_companions(kernel) : Kernels{nullptr, &kernel, nullptr};
+    elements = std::max(elements, gathered_elements(together, panels, k, most.rows, experts, multiprocessors));
+  }
+  return elements;
+}
+
 cuda::TileLists tile_lists(const Choice& choice, const TokenTiles& tiles, std::int32_t* counts, std::int64_t rows,
                            std::int64_t experts) {
   cuda::TileLists lists;

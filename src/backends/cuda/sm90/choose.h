@@ -36,6 +36,11 @@ struct GemmSizes {
 };
 Choice choose(const GemmSizes& sizes);
 
+// Elements that any call of up to `most.rows` rows on `experts` gathers (gathered_elements), of any kernels that may be
+// chosen up to there: more rows never take a kernel of smaller tiles. `has_companions`: for few and many rows.
+std::int64_t most_gathered(const GemmSizes& most, bool has_companions, std::int64_t panels, std::int64_t k,
+                           std::int64_t experts, int multiprocessors);
+
 // The kernel that the environment's MEGAMOE_SM90_KERNEL names (the column `name` of kernels()), for tests and tuning: a
 // plan that is made meanwhile takes it for every number of tokens. nullptr where nothing is set. Throws
 // kInvalidArgument, naming those there are.

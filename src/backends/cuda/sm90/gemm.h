@@ -33,7 +33,7 @@ struct GemmWeights {
 // Rows that the blocks of the tile loop bring into tiles while they multiply (tile_gather.cuh). The tiles lie in a
 // ring: the i-th of the list at i % ring, where it stays until all who multiply it have read it.
 struct RowGather {
-  const std::uint16_t* from = nullptr;  // [*, k], as Gemm::x of the streaming loop
+  const std::uint16_t* from = nullptr;  // [*, k], as Gemm::x of the streaming loop; at most 2^35 elements
   std::uint16_t* to = nullptr;          // [ring, tiled_columns(max_rows), tiled_k(k)]
   std::int32_t* claims = nullptr;       // [2]; zero before the launch, as is
   std::int32_t* ready = nullptr;        // [places of tiles, gather_chunks(k)] pieces that are there, and who has read

@@ -13,7 +13,7 @@ namespace megamoe::sm90 {
 void Sm90Plan::hand_out(const RunArgs& args, const Workspace& space) const {
   const Problem& problem = weights_->problem();
   Intermediate& out = *args.intermediate;
-  out.y_is_bf16 = rounds(args.tokens);
+  out.y_is_bf16 = rounds(args.tokens, routed_choice(args.tokens));
   cuda_check(cudaStreamSynchronize(static_cast<cudaStream_t>(args.stream)), "intermediate");
   const auto fetch = [](auto& to, const void* from, std::int64_t count) {
     to.resize(static_cast<std::size_t>(count));

@@ -20,8 +20,8 @@ struct Ring {
 };
 
 // What the ring of a launch's gathered tiles holds: those that are multiplied at one time, and twice as many, for all
-// blocks begin and end items at about the same time and then want as many new tiles at once. With 25 tiles instead of
-// 36, 8192 tokens of Qwen3 took 1.25 ms instead of 1.22, with 18 1.32, for want of gathered rows; with more the same.
+// blocks begin and end items at about the same time and then want as many new tiles at once. With 24 tiles instead of
+// 36, 8192 tokens of Qwen3 took 1.25 ms instead of 1.23, with 18 1.32, for want of gathered rows; with more the same.
 Ring ring_of(const Kernel& kernel, std::int64_t panels, std::int64_t k, std::int64_t most_tiles, int multiprocessors) {
   const std::int64_t items_of_tile = ceil_div(panels, std::int64_t{kernel.item_panels} * kernel.cluster);
   const std::int64_t at_once = blocks_of(kernel, multiprocessors) / kernel.cluster / items_of_tile + 1;

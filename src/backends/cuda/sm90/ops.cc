@@ -59,25 +59,12 @@ std::int64_t most_tiles(const GroupedShape& shape, std::int64_t rows, bool strea
 }
 
 // Nothing is known of the offsets: rows fall on experts as at random.
-Choice choose_for(const GroupedShape& shape, std::int64_t rows, bool fused) {
-  return choose({.weights = WeightFormat::kNvfp4,
-                 .hidden = fused ? shape.k : shape.n,
-                 .inter = fused ? shape.n / 2 : shape.k,
-                 .rows = rows,
-                 .active = expected_active(shape.experts, 1, rows)});
-}
-
-// Elements that a call of so many rows or fewer gathers. From one number to the next no kernel is left out: they serve
-// from some rows to 1.3 times as many, or more.
-std::int64_t most_gathered(const GroupedShape& shape, std::int64_t most_rows, int multiprocessors) {
-  std::int64_t most = 0;
-  for (std::int64_t rows = 1; rows <= most_rows;
-       rows = std::min(rows + std::max<std::int64_t>(1, rows / 4), std::max(most_rows, rows + 1))) {
-    const Kernels kernels = choose_for(shape, rows, false).kernels;
-    most = std::max(most, gathered_elements(kernels, panels_of(shape.n), shape.k, std::min(2 * rows, most_rows),
-                                            shape.experts, multiprocessors));
-  }
-  return most;
+GemmSizes sizes_of(const GroupedShape& shape, std::int64_t rows, bool fused) {
+  return {.weights = WeightFormat::kNvfp4,
+          .hidden = fused ? shape.k : shape.n,
+          .inter = fused ? shape.n / 2 : shape.k,
+          .rows = rows,
+          .active = expected_active(shape.experts, 1, rows)};
 }
 
 constexpr std::int64_t kLaunchClaims = 3;  // of items, and two of what is gathered
@@ -97,7 +84,8 @@ struct Workspace {
         tile_counts(carver.take<std::int32_t>(cuda::kTileLists)),
         values(carver.take<std::uint16_t>(decodes ? rows * shape.k : 0)),
         scale(carver.take<float>(decodes ? rows : 0)),
-        x_tiles(carver.take<std::uint16_t>(most_gathered(shape, rows, multiprocessors))) {
+        x_tiles(carver.take<std::uint16_t>(most_gathered(sizes_of(shape, rows, false), true, panels_of(shape.n),
+                                                         shape.k, shape.experts, multiprocessors))) {
     for (auto& of_list : tiles)
       of_list = carver.take<cuda::TokenTile>(std::max(most_tiles(shape, rows, true), most_tiles(shape, rows, false)));
   }
@@ -140,7 +128,7 @@ void run(const GroupedGemm& call, GemmKind kind, const Activation& activation, i
   Carver carver(call.workspace);
   const Workspace space(carver, shape, call.rows, decodes, multiprocessors);
 
-  const Choice choice = choose_for(shape, call.rows, fused);
+  const Choice choice = choose(sizes_of(shape, call.rows, fused));
   const cuda::TileLists tiles = tile_lists(choice, space.tiles, space.tile_counts.data(), call.rows, shape.experts);
   cuda::take_offsets({.expert_offsets = call.expert_offsets,
                       .experts = shape.experts,

@@ -69,43 +69,48 @@ Sm90Plan::Largest Sm90Plan::largest(bool is_shared) const {
     most.y_rows = std::max(most.y_rows, choice.parts_down * rows);
     if (!choice.usual().streams) {
       most.tiled = std::max(most.tiled, cuda::tiled_size(rows, most.tiles));
-      most.gathered = std::max(most.gathered, gathered_elements(choice.kernels, weights.panels, problem.hidden,
-                                                                2 * rows, bank.experts(), multiprocessors_));
       most.finished = most.tiles;
       most.ready = most.tiles * gather_chunks(problem.hidden);
     }
   };
-  // Up to kMostCutRows every count is looked at: only there is K cut into parts. Beyond, no kernel is left out: they
-  // serve from some rows to 1.3 times as many, or more.
+  // Up to kMostCutRows every count is looked at: only there is K cut into parts.
   for (std::int64_t t = 1; t <= max_tokens_;
-       t = t < kMostCutRows ? t + 1 : std::min(t + t / 4, std::max(max_tokens_, t + 1)))
+       t = t < kMostCutRows ? t + 1 : std::min(2 * t, std::max(max_tokens_, t + 1)))
     grow(t);
+  most.gathered = most_gathered(is_shared ? shared_sizes(max_tokens_) : routed_sizes(max_tokens_), !is_shared,
+                                weights.panels, problem.hidden, bank.experts(), multiprocessors_);
   return most;
 }
 
-Choice Sm90Plan::routed_choice(std::int64_t tokens) const {
+GemmSizes Sm90Plan::routed_sizes(std::int64_t tokens) const {
   const Problem& problem = weights_->problem();
-  return choose({.weights = problem.weights,
-                 .hidden = problem.hidden,
-                 .inter = problem.inter,
-                 .rows = tokens * problem.top_k,
-                 .active = expected_active(problem.experts, problem.top_k, tokens),
-                 .forced = forced_});
+  return {.weights = problem.weights,
+          .hidden = problem.hidden,
+          .inter = problem.inter,
+          .rows = tokens * problem.top_k,
+          .active = expected_active(problem.experts, problem.top_k, tokens),
+          .forced = forced_};
 }
 
-bool Sm90Plan::rounds(std::int64_t tokens) const {
+GemmSizes Sm90Plan::shared_sizes(std::int64_t tokens) const {
   const Problem& problem = weights_->problem();
-  return tokens * problem.top_k * problem.hidden >= kRoundedElements && routed_choice(tokens).parts_down == 1;
+  return {.weights = problem.shared.weights,
+          .hidden = problem.hidden,
+          .inter = problem.shared.inter,
+          .rows = tokens,
+          .active = 1,
+          .forced = forced_};
+}
+
+Choice Sm90Plan::routed_choice(std::int64_t tokens) const { return choose(routed_sizes(tokens)); }
+
+bool Sm90Plan::rounds(std::int64_t tokens, const Choice& routed) const {
+  const Problem& problem = weights_->problem();
+  return tokens * problem.top_k * problem.hidden >= kRoundedElements && routed.parts_down == 1;
 }
 
 Choice Sm90Plan::shared_choice(std::int64_t tokens) const {
-  const Problem& problem = weights_->problem();
-  Choice choice = choose({.weights = problem.shared.weights,
-                          .hidden = problem.hidden,
-                          .inter = problem.shared.inter,
-                          .rows = tokens,
-                          .active = 1,
-                          .forced = forced_});
+  Choice choice = choose(shared_sizes(tokens));
   choice.kernels[kFew] = choice.kernels[kMany] = nullptr;  // one expert has all rows
   return choice;
 }
@@ -139,7 +144,7 @@ void Sm90Plan::run(const RunArgs& args) const {
 
   const Choice routed_kernels = routed_choice(tokens);
   const Choice shared_kernels = has_shared ? shared_choice(tokens) : Choice{};
-  const bool rounds_y = rounds(tokens);
+  const bool rounds_y = rounds(tokens, routed_kernels);
   const auto tiles_of = [&](const Rows& rows, const Choice& choice, bool routed) {
     return tile_lists(choice, rows.tiles, rows.tile_counts.data(), routed ? tokens * problem.top_k : tokens,
                       routed ? problem.experts : 1);

@@ -28,9 +28,11 @@ class Sm90Plan : public PlanImpl {
   };
   Largest largest(bool is_shared) const;
 
+  GemmSizes routed_sizes(std::int64_t tokens) const;
+  GemmSizes shared_sizes(std::int64_t tokens) const;
   Choice routed_choice(std::int64_t tokens) const;
   Choice shared_choice(std::int64_t tokens) const;
-  bool rounds(std::int64_t tokens) const;  // y of the routed rows to bf16
+  bool rounds(std::int64_t tokens, const Choice& routed) const;  // y of the routed rows to bf16
   void hand_out(const RunArgs& args, const Workspace& space) const;
 
   std::shared_ptr<const Sm90Weights> weights_;

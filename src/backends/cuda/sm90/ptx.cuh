@@ -203,11 +203,6 @@ __device__ __forceinline__ void bulk_copy_to_all(void* shared, const void* globa
       : "memory");
 }
 
-// cp.async.bulk.prefetch (9.7.9.25.4.3): into the second-level cache; address and bytes are multiples of 16.
-__device__ __forceinline__ void prefetch(const void* global, std::uint32_t bytes) {
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(global), "r"(bytes) : "memory");
-}
-
 // prefetch.global.L2 (9.7.9.15): a line into the second-level cache.
 __device__ __forceinline__ void prefetch_line(const void* global) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(global));

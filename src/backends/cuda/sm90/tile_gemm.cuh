@@ -89,11 +89,16 @@ __device__ __forceinline__ int columns_for(int rows) {
 
 // Tells those who will copy h that an item of kGateUp is there: for the multiplying warps, whom the fences would hold
 // up. One lane.
+__device__ __forceinline__ void count_finished(const Gemm& gemm, const TileItem& item) {
+  ptx::fence_async_global();
+  ptx::add_release(gemm.finished + item.tile.place, 1);
+}
+
+// When it is.
 template <class Config>
 __device__ __forceinline__ void publish_finished(const Gemm& gemm, TileShared<Config>& shared, int count) {
   ptx::mbarrier_wait(&shared.finished[count % kItemSlots], count / kItemSlots & 1);
-  ptx::fence_async_global();
-  ptx::add_release(gemm.finished + shared.item[count % kItemSlots].tile.place, 1);
+  count_finished(gemm, shared.item[count % kItemSlots]);
 }
 
 // The blocks of a cluster that do not claim: until the last item. One lane.
@@ -103,8 +108,7 @@ __device__ __forceinline__ void publish_all_finished(const Gemm& gemm, TileShare
     const int slot = count % kItemSlots;
     ptx::mbarrier_wait(&shared.finished[slot], count / kItemSlots & 1);
     if (shared.item[slot].panel < 0) return;
-    ptx::fence_async_global();
-    ptx::add_release(gemm.finished + shared.item[slot].tile.place, 1);
+    count_finished(gemm, shared.item[slot]);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "backends/cuda/plan/device_call.h"
@@ -60,6 +61,34 @@ TEST(choose, companions_hold_fewer_and_more_rows_and_read_the_same_weights) {
   }
   EXPECT_GT(with_few, 0);
   EXPECT_GT(with_many, 0);
+}
+
+// A plan's rings of gathered tiles are cut for its most tokens, and used by calls of all numbers up to there.
+TEST(choose, what_is_kept_for_gathered_rows_is_enough_for_every_smaller_call) {
+  constexpr int kMultiprocessors = 132;
+  for (const WeightFormat weights : {WeightFormat::kNvfp4, WeightFormat::kBf16})
+    for (const auto& [experts, top_k] : {std::pair{1, 1}, {8, 2}, {64, 6}, {256, 8}})
+      for (const std::int64_t panels : {1, 12, 32}) {
+        SCOPED_TRACE(std::to_string(experts) + " experts, " + std::to_string(panels) + " panels");
+        std::int64_t fewer = 0;
+        for (std::int64_t tokens = 1; tokens <= 9000; tokens += 1 + tokens / 256) {
+          const GemmSizes sizes{.weights = weights,
+                                .hidden = 512,
+                                .inter = 512,
+                                .rows = tokens * top_k,
+                                .active = expected_active(experts, top_k, tokens)};
+          const std::int64_t kept = most_gathered(sizes, true, panels, 512, experts, kMultiprocessors);
+          EXPECT_GE(kept, fewer) << tokens << " tokens";
+          EXPECT_GE(kept, gathered_elements(choose(sizes).kernels, panels, 512, sizes.rows, experts, kMultiprocessors))
+              << tokens << " tokens";
+          const Kernels alone{nullptr, &choose(sizes).usual(), nullptr};
+          EXPECT_GE(most_gathered(sizes, false, panels, 512, experts, kMultiprocessors),
+                    gathered_elements(alone, panels, 512, sizes.rows, experts, kMultiprocessors))
+              << tokens << " tokens";
+          fewer = kept;
+        }
+        EXPECT_GT(fewer, 0);
+      }
 }
 
 TEST(choose, the_environment_forces_a_kernel_on_the_weights_of_its_format) {

@@ -347,6 +347,15 @@ TEST_F(sm90_ops_once, refuses_what_it_cannot_take) {
   args = call.args(offsets, out, workspace);
   args.x = nullptr;
   EXPECT_EQ(code_of([&] { ops.grouped_gemm(args); }), Code::kInvalidArgument);
+  // More of x than the gathering warps can count. Its workspace is too small as well, so the sentence tells.
+  args = call.args(offsets, out, workspace);
+  args.rows = (std::int64_t{1} << 29) + 1;
+  try {
+    ops.grouped_gemm(args);
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("rows * k"), std::string::npos) << error.what();
+  }
 }
 
 TEST_F(sm90_ops_once, deinterleave_quantize_equals_the_hosts_bytes) {
